@@ -1,0 +1,57 @@
+# `make demo` and `make test` work on a bare machine with Python 3.11+ and the package registries.
+PYTHON ?= python3
+UV := .venv/bin/uv
+RUN := .venv/bin/python -m
+PORT ?= 12345
+
+.PHONY: demo test test-quick test-live check bench clean
+
+demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
+	$(RUN) typed_sse.demo $(PORT)
+
+test: test-quick test-live  ## every test
+
+test-quick: .venv/dev  ## everything in virtual time, and the coverage of the reading path
+	$(RUN) coverage erase
+	$(RUN) pytest -q -m "not live"
+	for module in wire events streams threads; do \
+		COVERAGE_FILE=.coverage.$$module $(RUN) coverage run -m pytest -q -p no:cacheprovider tests/test_$$module.py && \
+		COVERAGE_FILE=.coverage.$$module $(RUN) coverage report --include="src/typed_sse/$$module.py" --fail-under=100 || exit 1; \
+	done
+
+test-live: .venv/dev .venv/chromium  ## real servers, real curl, a real browser
+	$(RUN) pytest -q -m live
+
+check: .venv/dev  ## lint, format, types, layers
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) pyright
+	.venv/bin/lint-imports
+
+bench: .venv/bench  ## what encoding and decoding cost, beside others
+	$(RUN) bench.wire
+
+$(UV):
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet uv
+
+.venv/demo: $(UV) uv.lock pyproject.toml
+	$(UV) sync --locked --inexact --no-default-groups --group demo
+	touch $@
+
+.venv/dev: $(UV) uv.lock pyproject.toml
+	$(UV) sync --locked --inexact --group dev
+	touch $@ .venv/demo
+
+.venv/bench: $(UV) uv.lock pyproject.toml
+	$(UV) sync --locked --inexact --group dev --group bench
+	touch $@
+
+.venv/chromium:
+	command -v chromium || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+	command -v curl || (apt-get update && apt-get install --yes --no-install-recommends curl)
+	touch $@
+
+clean:
+	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,168 @@
+"""The demo application: the three steps of the tutorial, a job with progress, a chat.
+
+Every stream is a typed generator and every payload a Pydantic model, except in `/sse`, which shows
+what the untyped layer looks like.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, Field
+from starlette.staticfiles import StaticFiles
+
+from typed_sse import BaseEvent, EventSourceResponse, ServerSentEvent, event_source, merge
+
+INTERVAL_S = 1.0
+STEP_S = 0.4
+TOKEN_S = 0.05
+
+Message = Annotated[str, Query(min_length=1, max_length=1000)]
+
+app = FastAPI(title="typed-sse demo", docs_url="/docs", redoc_url=None)
+
+
+class EchoPayload(BaseModel):
+    """What both echo events carry."""
+
+    message: str
+
+
+class Echo(BaseEvent[EchoPayload]):
+    """The message, as it came."""
+
+
+class ReverseEcho(BaseEvent[EchoPayload]):
+    """The message, backwards."""
+
+
+class JobStep(BaseModel):
+    """How far a job has come."""
+
+    step: int
+    of: int
+    doing: str
+
+
+class JobResult(BaseModel):
+    """What a job has made."""
+
+    files: int
+    seconds: float
+
+
+class Progress(BaseEvent[JobStep]):
+    """One step of a job is done."""
+
+
+class Finished(BaseEvent[JobResult]):
+    """The job is done; the stream ends."""
+
+
+class Prompt(BaseModel):
+    """What a reader asks the chat."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class TokenPayload(BaseModel):
+    """A piece of the answer, to be put behind the piece before."""
+
+    text: str
+
+
+class Usage(BaseModel):
+    """What an answer took."""
+
+    tokens: int
+
+
+class Token(BaseEvent[TokenPayload]):
+    """The next piece of the answer."""
+
+
+class Done(BaseEvent[Usage]):
+    """The answer is complete; the stream ends."""
+
+
+@app.get("/sse")
+async def sse(message: Message) -> EventSourceResponse:
+    """Step 1: untyped events, with ids of their own."""
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        for t in itertools.count():
+            yield ServerSentEvent(event="echo", id=t, data={"message": message})
+            await asyncio.sleep(INTERVAL_S)
+
+    return EventSourceResponse(events())
+
+
+@event_source
+async def echoes(message: str) -> AsyncIterator[Echo]:
+    """Echo `message` every second."""
+    while True:
+        yield Echo.create(EchoPayload(message=message))
+        await asyncio.sleep(INTERVAL_S)
+
+
+@event_source
+async def reverse_echoes(message: str) -> AsyncIterator[ReverseEcho]:
+    """Echo `message` backwards every second."""
+    while True:
+        yield ReverseEcho.create(EchoPayload(message=message[::-1]))
+        await asyncio.sleep(INTERVAL_S)
+
+
+@app.get("/sse2")
+async def sse2(message: Message) -> EventSourceResponse:
+    """Step 2: the same, typed."""
+    return EventSourceResponse(echoes(message))
+
+
+@app.get("/sse3")
+async def sse3(message: Message) -> EventSourceResponse:
+    """Step 3: two streams in one."""
+    return EventSourceResponse(merge(echoes(message), reverse_echoes(message)))
+
+
+_WORK = ("reading the order", "fetching pages", "resizing images", "writing captions", "packing")
+
+
+@event_source
+async def job_events(steps: int) -> AsyncIterator[Progress | Finished]:
+    """Pretend to work, and say how far it is."""
+    for step in range(1, steps + 1):
+        await asyncio.sleep(STEP_S)
+        yield Progress(JobStep(step=step, of=steps, doing=_WORK[step % len(_WORK)]))
+    yield Finished(JobResult(files=steps * 3, seconds=round(steps * STEP_S, 1)))
+
+
+@app.get("/job")
+async def job(steps: Annotated[int, Query(ge=1, le=500)] = 20) -> EventSourceResponse:
+    """Stream a job's progress and its result."""
+    return EventSourceResponse(job_events(steps))
+
+
+@event_source
+async def answer(prompt: str) -> AsyncIterator[Token | Done]:
+    """Stream a text word by word, the way a language model would."""
+    words = (files("typed_sse.demo") / "answer.txt").read_text(encoding="utf-8").split(" ")
+    opening = f"You asked: “{prompt}”. ".split(" ")
+    tokens = [*opening[:-1], *words]
+    for place, word in enumerate(tokens):
+        yield Token(TokenPayload(text=word if place == 0 else f" {word}"))
+        await asyncio.sleep(TOKEN_S)
+    yield Done(Usage(tokens=len(tokens)))
+
+
+@app.post("/chat")
+async def chat(request: Prompt) -> EventSourceResponse:
+    """Stream an answer over POST, as LLM APIs do."""
+    return EventSourceResponse(answer(request.prompt))
+
+
+app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))

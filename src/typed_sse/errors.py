@@ -1,0 +1,164 @@
+"""Every error typed-sse raises; the tree tells whose fault it is.
+
+Data sits in fields, the message is built from them: what was wrong, which limit, what to do next.
+This file imports nothing of ours and knows nothing of how an error comes to be.
+
+    TypedSSEError
+    ├── UsageError (ValueError)     ours to mend: a bad argument, declaration or event
+    │   ├── InvalidField            a value that the wire or the response cannot take
+    │   ├── InvalidDeclaration      event classes that cannot form a stream
+    │   ├── InvalidPayload          data that does not fit the type its event declares
+    │   └── UndeclaredEvent         a stream yielded something it never declared
+    ├── PeerError                   theirs: what came over the wire
+    │   ├── EventTooLarge           more bytes in one event than the decoder may hold
+    │   ├── UnknownEvent            an event name outside the union
+    │   └── MalformedPayload        data that does not fit the type its event declares
+    └── BrokenError                 the connection failed under a stream
+        └── SendTimeout             the reader took nothing for too long
+"""
+
+from collections.abc import Iterable
+
+_SHOWN_CHARS = 120
+
+
+def shown(value: object) -> str:
+    """Return `repr(value)`, cut to a length that is fit for a message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}… ({len(text)} characters)"
+
+
+class TypedSSEError(Exception):
+    """The root of every error that typed-sse raises by itself."""
+
+
+class UsageError(TypedSSEError, ValueError):
+    """The program that called typed-sse has to change."""
+
+
+class InvalidField(UsageError):
+    """A field or option has a value that cannot be used.
+
+    Attributes:
+        field: the name of the field or option.
+        value: what was given.
+        reason: what is wrong with it, and what to give instead.
+    """
+
+    def __init__(self, field: str, value: object, reason: str) -> None:
+        self.field = field
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{field}={shown(value)}: {reason}")
+
+
+class InvalidDeclaration(UsageError):
+    """Event classes, or a generator's annotation, cannot form a stream.
+
+    Attributes:
+        subjects: the qualified names of the classes or functions at fault.
+        reason: what is wrong, and what to write instead.
+    """
+
+    def __init__(self, subjects: Iterable[str], reason: str) -> None:
+        self.subjects = tuple(subjects)
+        self.reason = reason
+        super().__init__(f"{', '.join(self.subjects)}: {reason}")
+
+
+class InvalidPayload(UsageError):
+    """An event was given data that does not fit its declared type.
+
+    The validator's own error, with every detail, is the `__cause__`.
+
+    Attributes:
+        event_class: the qualified name of the event class.
+        reason: what does not fit.
+    """
+
+    def __init__(self, event_class: str, reason: str) -> None:
+        self.event_class = event_class
+        self.reason = reason
+        super().__init__(f"{event_class} got data that does not fit its payload type: {reason}")
+
+
+class UndeclaredEvent(UsageError):
+    """A stream yielded an object that its declaration does not name.
+
+    Attributes:
+        got: the qualified name of the object's class.
+        expected: what the stream may carry.
+    """
+
+    def __init__(self, got: str, expected: Iterable[str]) -> None:
+        self.got = got
+        self.expected = tuple(expected)
+        super().__init__(
+            f"a stream of {', '.join(self.expected)} yielded an object of type {got}; "
+            "yield a declared event, or add the class to the declaration"
+        )
+
+
+class PeerError(TypedSSEError):
+    """The other side of the connection sent something that cannot be used."""
+
+
+class EventTooLarge(PeerError):
+    """One event holds more bytes than the decoder may keep.
+
+    Attributes:
+        limit_bytes: the decoder's `max_event_bytes`.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"an event is larger than max_event_bytes={limit_bytes}; "
+            "close the connection, or raise the limit if such events are expected"
+        )
+
+
+class UnknownEvent(PeerError):
+    """An event arrived under a name that the union does not have.
+
+    Attributes:
+        event_name: the name that arrived.
+        known: the names of the union.
+    """
+
+    def __init__(self, event_name: str, known: Iterable[str]) -> None:
+        self.event_name = event_name
+        self.known = tuple(known)
+        super().__init__(f"event {shown(event_name)} is none of {', '.join(self.known)}")
+
+
+class MalformedPayload(PeerError):
+    """An event arrived whose data does not fit the declared payload type.
+
+    The validator's own error, with every detail, is the `__cause__`.
+
+    Attributes:
+        event_name: the event's name on the wire.
+        reason: what does not fit.
+    """
+
+    def __init__(self, event_name: str, reason: str) -> None:
+        self.event_name = event_name
+        self.reason = reason
+        super().__init__(f"event {shown(event_name)} carries data that does not fit: {reason}")
+
+
+class BrokenError(TypedSSEError):
+    """The connection under a stream failed."""
+
+
+class SendTimeout(BrokenError):
+    """A reader took no bytes for `send_timeout` seconds, so its stream was closed.
+
+    Attributes:
+        limit_s: the response's `send_timeout`, in seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"the reader took nothing for send_timeout={limit_s:g} s")

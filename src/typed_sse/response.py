@@ -1,0 +1,332 @@
+"""EventSourceResponse: an event stream as the answer to one HTTP request.
+
+Two tasks a connection: the request's own waits for the client to leave, the other reads the source,
+sends its frames and closes it. The only file that knows Starlette and anyio; it knows nothing of
+how a frame looks.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import aclosing
+from typing import ClassVar
+
+import anyio
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from typed_sse.errors import InvalidField, SendTimeout
+from typed_sse.streams import Closable, Sendable, encode, opened
+from typed_sse.wire import ServerSentEvent
+
+logger = logging.getLogger("typed_sse")
+
+# A generator that never waits would keep the loop to itself: after so many frames it makes way.
+_FRAMES_A_TURN = 64
+
+# What cleanup that was cancelled at its deadline has left to end.
+_LAST_CALL_S = 1.0
+
+_PING = ServerSentEvent(comment="ping")
+
+
+def _default_ping() -> ServerSentEvent:
+    return _PING
+
+
+class EventSourceResponse(Response):
+    """Stream events to one client, keep the connection alive, and close the source.
+
+    Args:
+        content: what to send: an `EventStream`, or any async or sync iterable of typed events,
+            `ServerSentEvent`s, dicts of their fields, or strings (each one event's data). The
+            streams of aiostream are entered and left. A sync iterable is read in a thread.
+        status_code: 200 by default; browsers take no other.
+        headers: further headers. They win over the defaults `Cache-Control: no-cache,
+            no-transform` and `X-Accel-Buffering: no`.
+        background: what Starlette runs after the response, also when the client has left.
+        ping: seconds without an event after which a keep-alive is sent: 15 by default
+            (`DEFAULT_PING_INTERVAL`), 0 for none.
+        ping_message_factory: makes the keep-alive; by default the comment `ping`.
+        data_sender_callable: a coroutine function that runs beside the stream, to feed what
+            `content` reads from. It is cancelled when the stream ends.
+        send_timeout: seconds that one send may wait for the client to take bytes: 30 by default,
+            `None` for no limit.
+        client_close_handler_callable: called with the ASGI message when the client has left.
+        cleanup_timeout: seconds that the source's `finally` may take: 30 by default, `None` for no
+            limit. Cleanup that takes longer is logged and left behind.
+
+    Raises:
+        InvalidField: `content` is not iterable, or a number is negative, not finite, or no number.
+
+    Calling the response streams. It raises what the source raises, after everything that was
+    yielded before has been sent, and leaves the body unterminated, so that a client can tell a
+    failure from the end; `UndeclaredEvent` when the source yields what cannot be sent; and
+    `SendTimeout`. Nothing of an error reaches the client.
+
+    Cancellation: when the client leaves, or the request is cancelled, the source is cancelled where
+        it waits. Its `finally` then completes, shielded, in the task that read it, before the call
+        returns.
+
+    Ordering: sends never overlap; a keep-alive goes out between events.
+
+    Limits: one frame at a time is in memory; a client that reads slowly slows the source down. HEAD
+        is answered with the headers alone, and the source is closed unread.
+    """
+
+    media_type = "text/event-stream"
+    DEFAULT_PING_INTERVAL: ClassVar[float] = 15.0
+
+    def __init__(
+        self,
+        content: AsyncIterable[Sendable] | Iterable[Sendable],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        *,
+        background: BackgroundTask | None = None,
+        ping: float | None = None,
+        ping_message_factory: Callable[[], Sendable] = _default_ping,
+        data_sender_callable: Callable[[], Coroutine[object, object, object]] | None = None,
+        send_timeout: float | None = 30.0,
+        client_close_handler_callable: Callable[[Message], Awaitable[None]] | None = None,
+        cleanup_timeout: float | None = 30.0,
+    ) -> None:
+        self._source = opened(content)
+        self.status_code = status_code
+        self.background = background
+        self._ping_s = self.DEFAULT_PING_INTERVAL if ping is None else _seconds("ping", ping)
+        self._ping_message = ping_message_factory
+        self._data_sender = data_sender_callable
+        self._send_timeout_s = (
+            None
+            if send_timeout is None
+            else _seconds("send_timeout", send_timeout, above_zero=True)
+        )
+        self._on_client_close = client_close_handler_callable
+        self._cleanup_timeout_s = (
+            None if cleanup_timeout is None else _seconds("cleanup_timeout", cleanup_timeout)
+        )
+        self.init_headers(headers)
+        self.headers.setdefault("cache-control", "no-cache, no-transform")
+        self.headers.setdefault("x-accel-buffering", "no")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; see the class for what it raises and when it returns."""
+        start: Message = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        if scope["method"] == "HEAD":
+            await self._source.aclose()
+            await send(start)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._stream(start, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _stream(self, start: Message, receive: Receive, send: Send) -> None:
+        connection = _Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
+        stream = asyncio.create_task(connection.run(start, self._source, self._data_sender))
+        left: Message | None = None
+        try:
+            left = await _client_left(receive, stream)
+        finally:
+            stream.cancel()
+            await _finished(stream, self._cleanup_timeout_s)
+        if left is not None and self._on_client_close is not None:
+            await self._on_client_close(left)
+        if connection.failure is not None:
+            raise connection.failure
+        if stream.done() and not stream.cancelled():
+            stream.result()
+
+
+class _ClientGoneError(Exception):
+    """The server refused a send because the client is no longer there."""
+
+
+class _Connection:
+    """The sending side of one client's stream.
+
+    Invariants:
+    1. `send` is called under `_lock` only.
+    2. `_sending_since` is set while a send is under way, and only then.
+    3. While the stream runs and a limit is set, `_timer` is due at the latest when a keep-alive or
+       a send timeout is: one timer a connection, none an event.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        ping_s: float,
+        ping_message: Callable[[], Sendable],
+        send_timeout_s: float | None,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._send = send
+        self._ping_s = ping_s or math.inf
+        self._ping_message = ping_message
+        self._send_timeout_s = math.inf if send_timeout_s is None else send_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._sending_since: float | None = None
+        self._sent_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stream: asyncio.Task[None] | None = None
+        self._helpers: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        start: Message,
+        source: Closable[object],
+        data_sender: Callable[[], Coroutine[object, object, object]] | None,
+    ) -> None:
+        """Send the whole response; ends early, by cancellation, where the client leaves."""
+        self._stream = asyncio.current_task()
+        try:
+            async with aclosing(source):
+                await self._put(start)
+                self._watch()
+                if data_sender is not None:
+                    self._help(data_sender())
+                sent = 0
+                async for item in source:
+                    await self._put_body(encode(item), more=True)
+                    sent += 1
+                    if sent % _FRAMES_A_TURN == 0:
+                        await asyncio.sleep(0)
+            await self._put_body(b"", more=False)
+        except _ClientGoneError:
+            pass
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            for helper in self._helpers:
+                helper.cancel()
+            await asyncio.gather(*self._helpers, return_exceptions=True)
+
+    async def _put_body(self, body: bytes, *, more: bool) -> None:
+        await self._put({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _put(self, message: Message) -> None:
+        async with self._lock:
+            self._sending_since = self._loop.time()
+            try:
+                await self._send(message)
+            except OSError as error:  # how ASGI 2.4 and later says that the client has left
+                raise _ClientGoneError from error
+            finally:
+                self._sending_since = None
+                self._sent_at = self._loop.time()
+
+    def _watch(self) -> None:
+        now = self._loop.time()
+        # Never further away than the send timeout: a send that starts later is then seen in time.
+        due = now + self._send_timeout_s
+        if self._sending_since is not None:
+            due = self._sending_since + self._send_timeout_s
+            if now >= due:
+                self._fail(SendTimeout(self._send_timeout_s))
+                return
+        elif now >= self._sent_at + self._ping_s:
+            self._help(self._put_ping())
+            due = min(due, now + self._ping_s)
+        else:
+            due = min(due, self._sent_at + self._ping_s)
+        if due < math.inf:
+            self._timer = self._loop.call_at(due, self._watch)
+
+    async def _put_ping(self) -> None:
+        await self._put_body(encode(self._ping_message()), more=True)
+
+    def _help(self, work: Coroutine[object, object, object]) -> None:
+        helper = asyncio.create_task(self._helping(work))
+        self._helpers.add(helper)
+        helper.add_done_callback(self._helpers.discard)
+
+    async def _helping(self, work: Coroutine[object, object, object]) -> None:
+        try:
+            await work
+        except _ClientGoneError:
+            self._cancel_stream()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = self.failure or error
+        self._cancel_stream()
+
+    def _cancel_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+
+
+async def _client_left(receive: Receive, stream: asyncio.Task[None]) -> Message | None:
+    """Wait until the client leaves, and return its message, or `None` when the stream ends first.
+
+    The stream's end interrupts `receive()` the way a timeout would: that costs no third task.
+    """
+    loop = asyncio.get_running_loop()
+    interrupt = asyncio.timeout(None)
+    waiting = True
+
+    def stream_ended(_: asyncio.Task[None]) -> None:
+        if waiting:
+            interrupt.reschedule(loop.time())
+
+    stream.add_done_callback(stream_ended)
+    try:
+        async with interrupt:
+            try:
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return message
+            finally:
+                waiting = False
+    except TimeoutError:
+        if not interrupt.expired():
+            raise  # the server's own
+        return None
+
+
+async def _finished(stream: asyncio.Task[None], limit_s: float | None) -> None:
+    """Wait until a cancelled stream has closed its source, whatever happens to this task.
+
+    After the limit the cleanup itself is cancelled, and after one more second it is left behind.
+    """
+    interrupted: asyncio.CancelledError | None = None
+    loop = asyncio.get_running_loop()
+    deadline = None if limit_s is None else loop.time() + limit_s
+    # The scope keeps a middleware's cancelled scope out; a task's own cancellation comes once.
+    with anyio.CancelScope(shield=True):
+        while not stream.done():
+            left_s = None if deadline is None else deadline - loop.time()
+            try:
+                if left_s is None or left_s > 0:
+                    await asyncio.wait({stream}, timeout=left_s)
+                else:
+                    logger.warning("the source of a stream did not close in %g s", limit_s)
+                    stream.cancel()
+                    await asyncio.wait({stream}, timeout=_LAST_CALL_S)
+                    break
+            except asyncio.CancelledError as error:
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted
+
+
+def _seconds(field: str, value: object, *, above_zero: bool = False) -> float:
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < math.inf
+        and not (above_zero and value == 0)
+    ):
+        return float(value)
+    at_least = "more than 0" if above_zero else "0 or more"
+    raise InvalidField(field, value, f"give a number of seconds, {at_least}")

@@ -1,0 +1,420 @@
+"""Streams of typed events: `event_source`, `merge`, and whatever else can be read like one.
+
+A stream is an async iterator that somebody closes: whoever reads it to its end, or leaves it early,
+calls `aclose()`, and when that returns every generator behind it has run its `finally`. Knows
+asyncio and typed events, nothing of HTTP.
+"""
+
+import asyncio
+import inspect
+import sys
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import dataclass
+from functools import reduce, update_wrapper
+from types import SimpleNamespace
+from typing import (
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+    runtime_checkable,
+)
+
+from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
+from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.threads import read_in_thread
+from typed_sse.wire import ServerSentEvent
+
+Sendable: TypeAlias = BaseEvent[object] | ServerSentEvent | Mapping[str, object] | str
+"""What a stream may carry to a reader: a typed event, a record, the fields of one, or its data."""
+
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseEvent[object])
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+
+
+@runtime_checkable
+class Closable(Protocol[T_co]):
+    """An async iterator that can be closed: an async generator, or an `EventStream`."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+    def __anext__(self) -> Awaitable[T_co]: ...
+    def aclose(self) -> Awaitable[None]:
+        """End the iterator; what it holds open is released when this returns."""
+        ...
+
+
+class EventStream(AsyncIterator[T_co], Generic[T_co]):
+    """An async iterator of events that knows its union; made by `event_source` and `merge`.
+
+    Read it once, in one task. A stream that was read to its end, or has failed, is closed.
+
+    Attributes:
+        events: the closed union of what it carries, or `None` where nobody declared one.
+    """
+
+    __slots__ = ("_behind", "_source", "events")
+
+    def __init__(
+        self,
+        source: AsyncGenerator[T_co, None],
+        behind: Sequence[Closable[object]],
+        events: EventUnion[BaseEvent[object]] | None,
+    ) -> None:
+        self._source = source
+        self._behind = behind
+        self.events = events
+
+    async def __anext__(self) -> T_co:
+        return await self._source.__anext__()
+
+    async def aclose(self) -> None:
+        """End the stream; when it returns, every generator behind it has completed its `finally`.
+
+        Does nothing when the stream has ended. What a `finally` raises comes out here.
+
+        Cancellation: as in any async generator, a cancellation that arrives while a `finally`
+            waits is raised there; a merge still waits until every source is closed.
+        """
+        await self._source.aclose()
+        # A generator that never started does not run its `finally`, so nobody closed these.
+        for source in self._behind:
+            await source.aclose()
+
+
+class _EventSource(Protocol):
+    @overload
+    def __call__(
+        self, generator: Callable[P, AsyncIterable[E]], /
+    ) -> Callable[P, EventStream[E]]: ...
+    @overload
+    def __call__(self, generator: Callable[P, Iterable[E]], /) -> Callable[P, EventStream[E]]: ...
+
+
+@overload
+def event_source(generator: Callable[P, AsyncIterable[E]], /) -> Callable[P, EventStream[E]]: ...
+@overload
+def event_source(generator: Callable[P, Iterable[E]], /) -> Callable[P, EventStream[E]]: ...
+@overload
+def event_source() -> _EventSource: ...
+def event_source(
+    generator: Callable[P, AsyncIterable[E] | Iterable[E]] | None = None, /
+) -> Callable[P, EventStream[E]] | _EventSource:
+    """Make a generator function of typed events into one of event streams.
+
+    Works as `@event_source` and as `@event_source()`, on async and on sync generator functions and
+    on methods. The signature stays, and the annotation (`-> AsyncIterator[Echo | ReverseEcho]`) is
+    the declaration: what it does not name cannot be yielded. A function without a return annotation
+    may yield any event.
+
+    Events without an `id` get the running one: 0 for the first event of the stream, 1 for the next.
+
+    A sync generator runs from start to end in one worker thread of its own, which works at most 64
+    events ahead of the reader; closing the stream waits for the `next()` that is under way.
+
+    Raises:
+        InvalidDeclaration: at declaration, for an annotation that is no iterator of event classes,
+            or names that collide; at the first call, where a name in it is still unknown.
+
+    The streams raise `UndeclaredEvent` at an object that the annotation does not name, after
+    closing the generator; and whatever the generator raises.
+    """
+    if generator is None:
+        return cast("_EventSource", event_source)
+    function = generator
+    declaration = _Declaration(function)
+
+    def stream(*args: P.args, **kwargs: P.kwargs) -> EventStream[E]:
+        events = declaration.events()
+        source = opened(function(*args, **kwargs))
+        return EventStream(_numbered(source, events), (source,), events)
+
+    update_wrapper(stream, function)
+    # What follows __wrapped__ to the generator (FastAPI does) would take the stream for one.
+    stream.__dict__["__signature__"] = _signature(function)
+    del stream.__dict__["__wrapped__"]
+    return stream
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        # Annotations are evaluated late there; one that is not known yet stays a forward reference.
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+class _Declaration:
+    """The union that a generator function's return annotation declares, resolved once.
+
+    An annotation may name classes that are defined further down, so a name that is unknown at
+    declaration is looked up again at the first call.
+    """
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self._function = function
+        self._resolved = False
+        self._events: EventUnion[BaseEvent[object]] | None = None
+        with suppress(NameError):
+            self._resolve()
+
+    def events(self) -> EventUnion[BaseEvent[object]] | None:
+        if not self._resolved:
+            try:
+                self._resolve()
+            except NameError as error:
+                reason = f"its return annotation cannot be resolved: {error}"
+                raise InvalidDeclaration((self._name,), reason) from error
+        return self._events
+
+    @property
+    def _name(self) -> str:
+        return f"{self._function.__module__}.{self._function.__qualname__}"
+
+    def _resolve(self) -> None:
+        # Only the return annotation: the parameters' may name what exists for type checkers alone.
+        declared = SimpleNamespace(
+            __annotations__={"return": self._function.__annotations__.get("return")}
+        )
+        annotation = get_type_hints(
+            declared,
+            globalns=getattr(self._function, "__globals__", None),
+            localns=dict(inspect.getclosurevars(self._function).nonlocals),
+            include_extras=True,
+        )["return"]
+        if annotation is not type(None):
+            origin, args = get_origin(annotation), get_args(annotation)
+            if not isinstance(origin, type) or not issubclass(origin, AsyncIterable | Iterable):
+                reason = f"annotate what it yields, as AsyncIterator[Event], not {annotation}"
+                raise InvalidDeclaration((self._name,), reason)
+            self._events = EventUnion[BaseEvent[object]](args[0])
+        self._resolved = True
+
+
+async def _numbered(
+    source: Closable[E], events: EventUnion[BaseEvent[object]] | None
+) -> AsyncGenerator[E, None]:
+    running = 0
+    async with aclosing(source):
+        async for event in source:
+            if events is not None:
+                events.check(event)
+            elif not isinstance(event, BaseEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
+            yield event.with_id(running) if event.id is None else event
+            running += 1
+
+
+@overload
+def merge(a: AsyncIterable[A], /) -> EventStream[A]: ...
+@overload
+def merge(a: AsyncIterable[A], b: AsyncIterable[B], /) -> EventStream[A | B]: ...
+@overload
+def merge(
+    a: AsyncIterable[A], b: AsyncIterable[B], c: AsyncIterable[C], /
+) -> EventStream[A | B | C]: ...
+@overload
+def merge(
+    a: AsyncIterable[A], b: AsyncIterable[B], c: AsyncIterable[C], d: AsyncIterable[D], /
+) -> EventStream[A | B | C | D]: ...
+@overload
+def merge(*sources: AsyncIterable[T]) -> EventStream[T]: ...
+def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
+    """Merge streams into one that carries the union of their events.
+
+    Takes event streams, other async iterables, and the streams of aiostream.
+
+    Raises:
+        InvalidDeclaration: two of the streams have different events under one name.
+        InvalidField: a source is not iterable, or there is none.
+
+    Ordering: the events of one source keep their order; across sources it is the order of arrival,
+        and a source that is always ready gets one event in before each other that is ready gets
+        its own. Ids stay as they are: streams that number their own events both start at 0.
+
+    Limits: at most one event of read-ahead a source.
+
+    The stream ends when all sources have ended. When one fails, what was ready before is delivered,
+    the others are closed, and then the error is raised; a source that fails while it is being
+    closed is reported to the loop's exception handler. Closing the stream closes every source in
+    the task that read it, and returns when each has completed its `finally`.
+    """
+    if not sources:
+        raise InvalidField("sources", sources, "give at least one stream")
+    lanes = [opened(source) for source in sources]
+    unions = [source.events for source in sources if isinstance(source, EventStream)]
+    known = [union for union in unions if union is not None]
+    events = reduce(lambda a, b: a | b, known) if len(known) == len(sources) else None
+    return EventStream(_merged(lanes), lanes, events)
+
+
+class _Ended:
+    """A source has ended; the last thing in its lane."""
+
+
+@dataclass(slots=True)
+class _Failed:
+    error: BaseException
+
+
+@dataclass(slots=True)
+class _Arrived(Generic[T]):
+    item: T
+    taken: asyncio.Event
+
+
+async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
+    # One task a source reads it from start to end and closes it, so that what a generator opens in
+    # one task it never closes in another. A plain list of tasks, because a task group or a cancel
+    # scope must not be open at a yield.
+    waiting: deque[_Arrived[T] | _Failed | _Ended] = deque()
+    arrival = asyncio.Event()
+
+    async def drive(source: Closable[T]) -> None:
+        taken = asyncio.Event()
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    taken.clear()
+                    waiting.append(_Arrived(item, taken))
+                    arrival.set()
+                    await taken.wait()
+        except BaseException as error:  # the reader's, whatever it is
+            waiting.append(_Failed(error))
+        else:
+            waiting.append(_Ended())
+        arrival.set()
+
+    failure: BaseException | None = None
+    tasks = [asyncio.create_task(drive(source)) for source in sources]
+    running = len(tasks)
+    try:
+        while running and failure is None:
+            while not waiting:
+                arrival.clear()
+                await arrival.wait()
+            match waiting.popleft():
+                case _Arrived(item, taken):
+                    taken.set()
+                    yield item
+                case _Failed(error):
+                    failure = error
+                case _Ended():
+                    running -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await _all_done(tasks)
+        for late in waiting:
+            if isinstance(late, _Failed) and not isinstance(late.error, asyncio.CancelledError):
+                if failure is None:
+                    failure = late.error
+                else:
+                    asyncio.get_running_loop().call_exception_handler(
+                        {
+                            "message": "a merged stream failed while it was closed",
+                            "exception": late.error,
+                        }
+                    )
+        if failure is not None:
+            raise failure
+
+
+async def _all_done(tasks: Sequence[asyncio.Task[None]]) -> None:
+    interrupted: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            interrupted = error  # the sources' cleanup comes first
+    if interrupted is not None:
+        raise interrupted
+
+
+def opened(content: AsyncIterable[T] | Iterable[T]) -> Closable[T]:
+    """Return anything that can be streamed as an async iterator that can be closed.
+
+    Async iterators that are context managers, as aiostream's are, are entered at the first event
+    and left at the end. A sync iterable is read in a thread of its own.
+
+    Raises:
+        InvalidField: `content` is not iterable, or is a string, bytes or a mapping.
+    """
+    if isinstance(content, Closable):
+        return content
+    if isinstance(content, AsyncIterable):
+        return _read(content)
+    if not _is_iterable(content):
+        raise InvalidField("content", content, "give an async or sync iterator of events")
+    return read_in_thread(content)
+
+
+def _is_iterable(content: object) -> bool:
+    return isinstance(content, Iterable) and not isinstance(content, str | bytes | Mapping)
+
+
+async def _read(content: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    iterator = aiter(content)
+    if isinstance(iterator, AbstractAsyncContextManager):
+        async with iterator:
+            async for item in iterator:
+                yield item
+    elif isinstance(iterator, Closable):
+        async with aclosing(iterator):
+            async for item in iterator:
+                yield item
+    else:
+        async for item in iterator:
+            yield item
+
+
+def encode(item: object) -> bytes:
+    """Return the frame of anything that a stream may carry.
+
+    Raises:
+        UndeclaredEvent: `item` is none of `Sendable`.
+        InvalidField: a field of it cannot be on the wire, or is no field of an event.
+        InvalidPayload: a typed event's payload was changed since, and no longer fits.
+    """
+    match item:
+        case BaseEvent() | ServerSentEvent():
+            return item.encode()
+        case str():
+            return ServerSentEvent(item).encode()
+        case Mapping():
+            fields = cast("Mapping[str, Any]", item)
+            for name, value in fields.items():
+                if name not in _FIELDS:
+                    reason = f"is no field of an event; those are {', '.join(_FIELDS)}"
+                    raise InvalidField(name, value, reason)
+            return ServerSentEvent(**fields).encode()
+        case _:
+            raise UndeclaredEvent(type(item).__qualname__, _SENDABLE)
+
+
+_FIELDS = ("data", "event", "id", "retry", "comment")
+_SENDABLE = ("typed events", "ServerSentEvent", "dicts of its fields", "str")

@@ -1,0 +1,364 @@
+r"""Bytes <-> ServerSentEvent: the encoder and the incremental decoder.
+
+The only file that knows what a newline means. It knows nothing of time, tasks or Pydantic, and uses
+the standard library alone.
+
+Source: WHATWG HTML, "Server-sent events", sections 9.2.5 (parsing) and 9.2.6 (interpreting).
+
+Two facts carry the whole decoder. CR, LF and ":" are ASCII, and no UTF-8 sequence, whole or broken,
+contains or swallows an ASCII byte: so a stream may be cut into lines and events as bytes, and
+decoded afterwards, event by event. And a blank line ends an event: so once every line end is an LF,
+events are what stands between `\n\n`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Protocol, runtime_checkable
+from uuid import UUID
+
+from typed_sse.errors import EventTooLarge, InvalidField
+
+DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""What a `Decoder` holds of one event unless told otherwise: 16 MiB."""
+
+_BOM = b"\xef\xbb\xbf"
+# Not str.splitlines: that one also splits at U+000B, U+001C, U+0085, U+2028 and other characters.
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_NOT_IN_EVENT = re.compile("[\r\n\ud800-\udfff]")
+_NOT_IN_ID = re.compile("[\0\r\n\ud800-\udfff]")
+_A_STR = "give a str"
+# Enough for 31,000 years in milliseconds, and far below the length at which int() refuses.
+_MAX_RETRY_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class ServerSentEvent:
+    """One record on the wire, to send or as received.
+
+    Every field is checked at construction, so that `encode` cannot fail half way through a stream.
+    A value with a forbidden character is refused, never stripped.
+
+    Args:
+        data: the payload. A `str` goes as it is, a line of its own for each of its lines. Anything
+            else is written as one line of compact JSON: what `json` takes, and in it Pydantic
+            models, dates, times and UUIDs. `""` dispatches an empty string; `None` sends no `data`,
+            and readers then dispatch nothing.
+        event: the event's name. `None` (the default) leaves it out, and readers say `message`.
+        id: the resume point that the reader sends back as `Last-Event-ID`; an `int` is written in
+            decimal. It sticks in the reader until another one comes; `""` takes it back.
+        retry: how long the reader waits before it reconnects, in milliseconds.
+        comment: text for people and proxies, which readers skip; several lines are allowed.
+
+    Attributes:
+        data: as sent on the wire, JSON written out.
+        id: as text; on a received event the last id seen up to here, also where this event has
+            no `id` line of its own, or `None` when there was none.
+
+    Raises:
+        InvalidField: CR or LF in `event` or `id`, NUL in `id`, an empty `event`, a lone surrogate
+            anywhere, a `retry` that is no integer >= 0, `data` that JSON cannot hold, or no field.
+
+    Source: WHATWG HTML 9.2.5 and 9.2.6.
+    """
+
+    data: str | None
+    event: str | None
+    id: str | None
+    retry: int | None
+    comment: str | None
+
+    def __init__(
+        self,
+        data: object = None,
+        *,
+        event: str | None = None,
+        id: str | int | None = None,
+        retry: int | None = None,
+        comment: str | None = None,
+    ) -> None:
+        if data is None and event is None and id is None and retry is None and comment is None:
+            raise InvalidField("data", None, "the event has no field at all; give at least one")
+        if event is not None:
+            check_event_name(event)
+        if comment is not None:
+            _check_text("comment", comment)
+        put = object.__setattr__
+        put(self, "data", data if data is None else _data_text(data))
+        put(self, "event", event)
+        put(self, "id", id if id is None else checked_id(id))
+        put(self, "retry", retry if retry is None else checked_retry(retry))
+        put(self, "comment", comment)
+
+    def encode(self) -> bytes:
+        r"""Return the frame: UTF-8, LF line ends, one blank line at the end, no BOM.
+
+        Fields come in the order comment, `id`, `event`, `retry`, `data`.
+        """
+        lines: list[str] = []
+        if self.comment is not None:
+            lines += [f": {line}" for line in _LINE_END.split(self.comment)]
+        if self.id is not None:
+            lines.append(f"id: {self.id}")
+        if self.event is not None:
+            lines.append(f"event: {self.event}")
+        if self.retry is not None:
+            lines.append(f"retry: {self.retry}")
+        if self.data is not None:
+            lines += [f"data: {line}" for line in _LINE_END.split(self.data)]
+        lines.append("\n")
+        return "\n".join(lines).encode()
+
+
+def json_head(event: str) -> bytes:
+    r"""Return the start of every frame of one event name: `event: …\ndata: `.
+
+    Raises:
+        InvalidField: as for `ServerSentEvent`.
+    """
+    check_event_name(event)
+    return f"event: {event}\ndata: ".encode()
+
+
+def json_frame(head: bytes, data: bytes, id: str | int | None, retry: int | None) -> bytes:
+    """Return the frame of one event whose data is JSON, without the way through text.
+
+    JSON text has no raw CR or LF, so there is nothing to scan or split. The caller vouches for
+    the parts: `head` from `json_head`, `id` and `retry` checked.
+    """
+    if retry is not None:
+        head = b"retry: %d\n%b" % (retry, head)
+    if id is None:
+        return b"%b%b\n\n" % (head, data)
+    if isinstance(id, int):
+        return b"id: %d\n%b%b\n\n" % (id, head, data)
+    return b"id: %b\n%b%b\n\n" % (id.encode(), head, data)
+
+
+def check_event_name(event: object) -> None:
+    """Raise `InvalidField` unless `event` can be a name on the wire."""
+    if not isinstance(event, str):
+        raise InvalidField("event", event, _A_STR)
+    if not event:
+        raise InvalidField("event", event, "an empty name means none; leave it out")
+    if _NOT_IN_EVENT.search(event):
+        raise InvalidField("event", event, "CR, LF and lone surrogates cannot be in a name")
+
+
+def checked_id(id: object) -> str:
+    """Return `id` as it stands on the wire, or raise `InvalidField`."""
+    if isinstance(id, int) and not isinstance(id, bool):
+        return str(id)
+    if not isinstance(id, str):
+        raise InvalidField("id", id, "give a str or an int")
+    if _NOT_IN_ID.search(id):
+        raise InvalidField("id", id, "NUL, CR, LF and lone surrogates cannot be in an id")
+    return id
+
+
+def checked_retry(retry: object) -> int:
+    """Return `retry`, or raise `InvalidField` unless it is a whole number of milliseconds >= 0."""
+    if not isinstance(retry, int) or isinstance(retry, bool) or retry < 0:
+        raise InvalidField("retry", retry, "give a whole number of milliseconds, 0 or more")
+    if retry >= 10**_MAX_RETRY_DIGITS:
+        raise InvalidField("retry", retry, f"more than {_MAX_RETRY_DIGITS} digits")
+    return retry
+
+
+def _check_text(field: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidField(field, text, _A_STR)
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        reason = f"the character at {error.start} is a lone surrogate, which UTF-8 cannot hold"
+        raise InvalidField(field, text, reason) from None
+
+
+def _data_text(data: object) -> str:
+    if not isinstance(data, str):
+        try:
+            data = json.dumps(
+                data,
+                ensure_ascii=False,
+                allow_nan=False,
+                separators=(",", ":"),
+                default=_jsonable,
+            )
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = f"cannot be written as JSON ({error}); give a str, JSON types or a typed event"
+            raise InvalidField("data", data, reason) from error
+    _check_text("data", data)
+    return data
+
+
+@runtime_checkable
+class _Dumpable(Protocol):
+    # What a Pydantic model offers; matched by shape, so that this file needs no Pydantic.
+    def model_dump(self, *, mode: str, by_alias: bool) -> object: ...
+
+
+def _jsonable(value: object) -> object:
+    match value:
+        case _Dumpable():
+            return value.model_dump(mode="json", by_alias=True)
+        case date() | time():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} is no JSON type")
+
+
+class Decoder:
+    """Turn the bytes of an event stream into events, however they are cut.
+
+    Nothing a peer sends makes it raise, except an event larger than the limit: invalid UTF-8
+    becomes U+FFFD, unknown fields and comments are skipped, and an event that was not finished
+    when the stream ended is never dispatched.
+
+    Args:
+        max_event_bytes: the most bytes of one event, from its first to the last before its blank
+            line, each line end counted as one byte. At least 1; 16 MiB by default. Memory in use
+            is at most this and one chunk.
+        last_event_id: the id that the connection was resumed from, if any.
+
+    Attributes:
+        last_event_id: the last id that an event, dispatched or not, has set; `""` at first. Send
+            it back as `Last-Event-ID`.
+        retry_ms: the last valid `retry` that was read, in milliseconds, or `None`.
+
+    Raises:
+        InvalidField: `max_event_bytes` is below 1.
+
+    Ordering: events come in the order of the wire, and where the chunks are cut changes nothing.
+
+    Limits: time is linear in the bytes fed, also for one line in one-byte chunks. A `retry` of more
+    than 15 digits is skipped as invalid.
+
+    Source: WHATWG HTML 9.2.5 and 9.2.6.
+
+    Invariants:
+    1. `_tail` holds the bytes of the unfinished event, never starts with LF, and has no blank line.
+    2. No CR is ever in `_tail`. `_cr` says that the last byte fed was a CR, already taken for a
+       line end: an LF that follows it is its second half and is dropped.
+    3. Until `_bom_passed`, `_tail` is a strict prefix of the BOM and nothing was dispatched.
+    """
+
+    def __init__(
+        self, *, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES, last_event_id: str = ""
+    ) -> None:
+        if max_event_bytes < 1:
+            raise InvalidField("max_event_bytes", max_event_bytes, "give 1 or more")
+        self.last_event_id = last_event_id
+        self.retry_ms: int | None = None
+        self._has_id = bool(last_event_id)
+        self._limit = max_event_bytes
+        self._tail = bytearray()
+        self._cr = False
+        self._bom_passed = False
+        self._too_large = False
+
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
+        """Take the next bytes and return the events that they complete.
+
+        Raises:
+            EventTooLarge: an event is over the limit. Events that were complete before it are
+                returned first and the next call raises, whatever the chunks; the decoder cannot
+                be used after that.
+        """
+        if self._too_large:
+            raise EventTooLarge(self._limit)
+        chunk = self._with_lf_only(chunk)
+        if not self._bom_passed:
+            chunk = self._without_bom(chunk)
+            if not self._bom_passed:
+                return []
+        events: list[ServerSentEvent] = []
+        for block in self._complete_blocks(chunk):
+            if len(block) > self._limit:
+                self._too_large = True
+                break
+            event = self._interpret(block.decode("utf-8", "replace"))
+            if event is not None:
+                events.append(event)
+        else:
+            # Its last LF may turn out to be half of the blank line, which does not count.
+            self._too_large = len(self._tail) - self._tail.endswith(b"\n") > self._limit
+        if self._too_large:
+            self._tail.clear()
+            if not events:
+                raise EventTooLarge(self._limit)
+        return events
+
+    def _with_lf_only(self, chunk: bytes) -> bytes:
+        if self._cr and chunk:
+            self._cr = False
+            if chunk.startswith(b"\n"):
+                chunk = chunk[1:]
+        if b"\r" in chunk:
+            self._cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return chunk
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        start = bytes(self._tail) + chunk
+        self._tail.clear()
+        if len(start) < len(_BOM) and _BOM.startswith(start):
+            self._tail += start
+            return b""
+        self._bom_passed = True
+        return start.removeprefix(_BOM)
+
+    def _complete_blocks(self, chunk: bytes) -> list[bytes]:
+        tail = self._tail
+        if tail:
+            # The blank line may have begun with the last byte kept; before that there is none.
+            searched = len(tail) - 1
+            tail += chunk
+            if tail.find(b"\n\n", searched) < 0:
+                return []
+            chunk = bytes(tail)
+            tail.clear()
+        *blocks, rest = chunk.split(b"\n\n")
+        tail += rest.lstrip(b"\n")
+        # Three line ends in a row leave the third at the start of the next block.
+        return [block.lstrip(b"\n") for block in blocks]
+
+    def _interpret(self, block: str) -> ServerSentEvent | None:
+        data: list[str] = []
+        event = ""
+        retry: int | None = None
+        for line in block.split("\n"):
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "data":
+                data.append(value)
+            elif field == "event":
+                event = value
+            elif field == "id":
+                if "\0" not in value:
+                    self.last_event_id = value
+                    self._has_id = True
+            elif (
+                field == "retry"
+                and value.isascii()
+                and value.isdigit()
+                and len(value) <= _MAX_RETRY_DIGITS
+            ):
+                self.retry_ms = retry = int(value)
+        if not data:
+            return None
+        received = object.__new__(ServerSentEvent)
+        put = (
+            object.__setattr__
+        )  # every field is known to be good: the constructor's checks cost 3 us
+        put(received, "data", data[0] if len(data) == 1 else "\n".join(data))
+        put(received, "event", event or None)
+        put(received, "id", self.last_event_id if self._has_id else None)
+        put(received, "retry", retry)
+        put(received, "comment", None)
+        return received
