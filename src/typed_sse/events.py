@@ -25,7 +25,7 @@ from typing import (
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
-from typing_extensions import TypeForm, get_original_bases
+from typing_extensions import TypeForm, TypeIs, get_original_bases
 
 from typed_sse.errors import (
     InvalidDeclaration,
@@ -114,6 +114,10 @@ class BaseEvent(Generic[T_co]):
             None if id is None else checked_id(id),
             None if retry is None else checked_retry(retry),
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default way sets attributes, which the frozen class refuses.
+        return _new, (type(self), self.data, self.id, self.retry)
 
     @classmethod
     def create(
@@ -294,20 +298,27 @@ def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
 
 def _payload_type(cls: type[BaseEvent[object]]) -> object:
     """Return the `T` that `cls` declares, with what its generic bases left open filled in."""
-    for base in get_original_bases(cls):
-        origin, args = get_origin(base) or base, get_args(base)
-        if origin is BaseEvent:
-            return args[0] if args else None
-        if isinstance(origin, type) and issubclass(origin, BaseEvent):
-            inherited = origin.__payload_type__
-            given = dict(zip(_parameters(cast("object", origin)), args, strict=False))
-            if isinstance(inherited, TypeVar):
-                return given.get(inherited, inherited)
-            if given and _parameters(inherited):
-                filled = tuple(given[parameter] for parameter in _parameters(inherited))
-                return cast("_Subscriptable", inherited)[filled]
-            return inherited
-    return None
+    base = next(base for base in get_original_bases(cls) if _is_event_class(_class_of(base)))
+    args = get_args(base)
+    origin = _class_of(base)
+    if origin is BaseEvent:
+        return args[0] if args else None
+    inherited = cast("type[BaseEvent[object]]", origin).__payload_type__
+    given = dict(zip(_parameters(origin), args, strict=False))
+    if isinstance(inherited, TypeVar):
+        return given.get(inherited, inherited)
+    if given and _parameters(inherited):
+        filled = tuple(given[parameter] for parameter in _parameters(inherited))
+        return cast("_Subscriptable", inherited)[filled]
+    return inherited
+
+
+def _class_of(base: object) -> object:
+    return get_origin(base) or base
+
+
+def _is_event_class(cls: object) -> TypeIs[type[BaseEvent[object]]]:
+    return isinstance(cls, type) and issubclass(cls, BaseEvent)
 
 
 class _Subscriptable(Protocol):
@@ -334,7 +345,7 @@ def _classes_in(annotation: object) -> Iterator[type[BaseEvent[object]]]:
         yield from _classes_in(get_args(annotation)[0])
     elif isinstance(annotation, _TypeAlias):
         yield from _classes_in(annotation.__value__)
-    elif isinstance(annotation, type) and issubclass(annotation, BaseEvent):
+    elif _is_event_class(annotation):
         yield annotation
     else:
         name = _name_of(annotation) if isinstance(annotation, type) else str(annotation)

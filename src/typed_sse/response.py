@@ -130,7 +130,7 @@ class EventSourceResponse(Response):
 
     async def _stream(self, start: Message, receive: Receive, send: Send) -> None:
         connection = _Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
-        stream = asyncio.create_task(connection.run(start, self._source, self._data_sender))
+        stream = connection.stream(start, self._source, self._data_sender)
         left: Message | None = None
         try:
             left = await _client_left(receive, stream)
@@ -176,17 +176,27 @@ class _Connection:
         self._sending_since: float | None = None
         self._sent_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._stream: asyncio.Task[None] | None = None
         self._helpers: set[asyncio.Task[None]] = set()
 
-    async def run(
+    def stream(
+        self,
+        start: Message,
+        source: Closable[object],
+        data_sender: Callable[[], Coroutine[object, object, object]] | None,
+    ) -> asyncio.Task[None]:
+        """Start the task that sends the whole response and closes the source.
+
+        The task ends early when it is cancelled, or with `failure` set.
+        """
+        self._task = asyncio.create_task(self._run(start, source, data_sender))
+        return self._task
+
+    async def _run(
         self,
         start: Message,
         source: Closable[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
-        """Send the whole response; ends early, by cancellation, where the client leaves."""
-        self._stream = asyncio.current_task()
         try:
             async with aclosing(source):
                 await self._put(start)
@@ -252,17 +262,13 @@ class _Connection:
         try:
             await work
         except _ClientGoneError:
-            self._cancel_stream()
+            self._task.cancel()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
-        self._cancel_stream()
-
-    def _cancel_stream(self) -> None:
-        if self._stream is not None:
-            self._stream.cancel()
+        self._task.cancel()
 
 
 async def _client_left(receive: Receive, stream: asyncio.Task[None]) -> Message | None:

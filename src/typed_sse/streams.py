@@ -19,7 +19,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import reduce, update_wrapper
 from types import SimpleNamespace
@@ -317,14 +317,14 @@ async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
             while not waiting:
                 arrival.clear()
                 await arrival.wait()
-            match waiting.popleft():
-                case _Arrived(item, taken):
-                    taken.set()
-                    yield item
-                case _Failed(error):
-                    failure = error
-                case _Ended():
-                    running -= 1
+            turn = waiting.popleft()
+            if isinstance(turn, _Arrived):
+                turn.taken.set()
+                yield turn.item
+            elif isinstance(turn, _Failed):
+                failure = turn.error
+            else:
+                running -= 1
     finally:
         for task in tasks:
             task.cancel()
@@ -379,15 +379,12 @@ def _is_iterable(content: object) -> bool:
 
 async def _read(content: AsyncIterable[T]) -> AsyncGenerator[T, None]:
     iterator = aiter(content)
+    lifetime: AbstractAsyncContextManager[object] = nullcontext()
     if isinstance(iterator, AbstractAsyncContextManager):
-        async with iterator:
-            async for item in iterator:
-                yield item
+        lifetime = cast("AbstractAsyncContextManager[object]", iterator)
     elif isinstance(iterator, Closable):
-        async with aclosing(iterator):
-            async for item in iterator:
-                yield item
-    else:
+        lifetime = aclosing(iterator)
+    async with lifetime:
         async for item in iterator:
             yield item
 

@@ -37,7 +37,6 @@ async def read_in_thread(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
                 yield batch.popleft()
     finally:
         await worker.stop()
-    worker.raise_failure()
 
 
 class _Worker(Generic[T]):
@@ -79,13 +78,12 @@ class _Worker(Generic[T]):
             await reader
 
     async def stop(self) -> None:
+        """Wait until the iterator is closed, and raise what it has raised."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
         while not self._ended:
             await self.take()
-
-    def raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 

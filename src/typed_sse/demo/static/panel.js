@@ -1,0 +1,180 @@
+/**
+ * One stream on the page: its field, its buttons, its state, and what has come of it.
+ *
+ * Owns the one connection of its stream and shows it; how bytes are fetched, parsed and laid out is
+ * known elsewhere.
+ */
+
+import { readStream } from "./connection.js";
+import { BoundedText, EventTable, laidOut } from "./log.js";
+import { Rate } from "./meter.js";
+import { curlCommand, requestFor } from "./request.js";
+import { EventStreamParser, EventTooLarge } from "./sse.js";
+import { tieTabs } from "./tabs.js";
+import { clone, part } from "./template.js";
+import { VIEWS } from "./views.js";
+
+const MAX_EVENT_CHARS = 1024 * 1024;
+const RATE_REFRESH_MS = 1000;
+const COPIED_MS = 1500;
+
+/**
+ * Shows one stream.
+ *
+ * Invariants:
+ * 1. `#connection` is set from a connect until its outcome is shown, and only then; so there is at
+ *    most one reader.
+ * 2. The rate's timer runs exactly as long.
+ */
+export class Panel {
+  /** The element to put on the page. */
+  root = clone("panel");
+
+  #stream;
+  #view;
+  /** @type {AbortController | undefined} */
+  #connection = undefined;
+
+  #field = part(this.root, "field", HTMLInputElement);
+  #connectButton = part(this.root, "connect", HTMLButtonElement);
+  #stopButton = part(this.root, "stop", HTMLButtonElement);
+  #state = part(this.root, "state", HTMLElement);
+  #refusal = part(this.root, "refusal", HTMLElement);
+  #curl = part(this.root, "curl", HTMLElement);
+
+  #events = new EventTable(part(this.root, "events", HTMLTableSectionElement));
+  #raw = new BoundedText(part(this.root, "raw", HTMLElement));
+  #rate = new Rate();
+  #eventCount = 0;
+  #byteCount = 0;
+  #lastMs = 0;
+
+  /** @param {import("./catalog.js").Stream} stream */
+  constructor(stream) {
+    this.#stream = stream;
+    this.#view = stream.view && VIEWS[stream.view]();
+    if (this.#view) part(this.root, "view", HTMLElement).append(this.#view.root);
+    this.#describe();
+    this.#listen();
+    this.#clear();
+    this.#showState("idle", "not connected");
+    this.#showCurl();
+  }
+
+  /** Open the stream with what the field holds, unless it is open. */
+  async connect() {
+    if (this.#connection) return;
+    this.#connection = new AbortController();
+    this.#clear();
+    this.#showState("connecting", "connecting");
+    const refresh = setInterval(() => this.#showCounts(), RATE_REFRESH_MS);
+    try {
+      await this.#read(this.#connection.signal);
+    } finally {
+      clearInterval(refresh);
+      this.#connection = undefined;
+      this.#showButtons();
+    }
+  }
+
+  /** Close the stream, if it is open. */
+  stop() {
+    this.#connection?.abort();
+  }
+
+  /** @param {AbortSignal} signal */
+  async #read(signal) {
+    const parser = new EventStreamParser((event) => this.#take(event), {
+      maxEventChars: MAX_EVENT_CHARS,
+    });
+    // With the BOM, if there is one: the raw view leaves nothing out.
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    let open = false;
+    try {
+      const outcome = await readStream(this.#request(), signal, {
+        onOpen: () => {
+          open = true;
+          this.#showState("open", "open");
+        },
+        onBytes: (bytes) => {
+          this.#byteCount += bytes.length;
+          this.#raw.append(decoder.decode(bytes, { stream: true }));
+          if (open) parser.push(bytes);
+          this.#showCounts();
+        },
+      });
+      this.#showOutcome(outcome);
+    } catch (error) {
+      if (!(error instanceof EventTooLarge)) throw error;
+      this.#showState("failed", `given up: ${error.message}`);
+    }
+  }
+
+  /** @param {import("./sse.js").StreamEvent} event */
+  #take(event) {
+    const nowMs = performance.now();
+    this.#events.add(event, nowMs - this.#lastMs);
+    this.#lastMs = nowMs;
+    this.#rate.add(nowMs);
+    this.#eventCount += 1;
+    this.#view?.show(event.name, parsed(event.data));
+  }
+
+  #request() {
+    return requestFor(this.#stream, this.#field.value, location.origin);
+  }
+
+  #clear() {
+    this.#events.clear();
+    this.#raw.clear();
+    this.#view?.clear();
+    this.#refusal.hidden = true;
+    this.#rate = new Rate();
+    this.#eventCount = 0;
+    this.#byteCount = 0;
+    this.#lastMs = performance.now();
+    this.#showCounts();
+  }
+
+  /** @param {import("./connection.js").Outcome} outcome */
+  #showOutcome(outcome) {
+    switch (outcome.kind) {
+      case "ended":
+        this.#showState("ended", "ended by the server");
+        break;
+      case "stopped":
+        this.#showState("idle", "stopped");
+        break;
+      case "lost":
+        this.#showState("failed", "connection lost");
+        break;
+      case "unreachable":
+        this.#showState("failed", "server not reached");
+        break;
+      case "refused":
+        this.#showState("failed", `refused: ${outcome.status} ${outcome.reason}`.trimEnd());
+        this.#refusal.replaceChildren(...laidOut(outcome.body || "The answer has no body."));
+        this.#refusal.hidden = false;
+        break;
+    }
+  }
+
+  /**
+   * @param {"idle" | "connecting" | "open" | "ended" | "failed"} kind
+   * @param {string} text
+   */
+  #showState(kind, text) {
+    this.root.dataset.state = kind;
+    this.#state.textContent = text;
+    this.#showButtons();
+  }
+}
+
+/** @param {string} data */
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,611 @@
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
+
+import aiostream
+import anyio
+import pytest
+from starlette.background import BackgroundTask
+from starlette.types import Message
+
+from client import Client
+from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent
+from typed_sse.events import BaseEvent
+from typed_sse.response import EventSourceResponse
+from typed_sse.streams import Sendable, event_source, merge
+from typed_sse.wire import ServerSentEvent
+
+
+class Tick(BaseEvent[int]): ...
+
+
+class Tock(BaseEvent[int]): ...
+
+
+@event_source
+async def ticks(count: int, *, every_s: float = 1) -> AsyncIterator[Tick]:
+    for number in range(count):
+        yield Tick(number)
+        await asyncio.sleep(every_s)
+
+
+@event_source
+async def tocks(count: int) -> AsyncIterator[Tock]:
+    for number in range(count):
+        yield Tock(number)
+        await asyncio.sleep(1)
+
+
+async def silence(seconds: float) -> AsyncIterator[str]:
+    await asyncio.sleep(seconds)
+    yield "at last"
+
+
+class Guarded:
+    """A source that records how it was closed."""
+
+    def __init__(self, *, cleanup_s: float = 0, every_s: float = 1) -> None:
+        self.log: list[str] = []
+        self.tasks: list[object] = []
+        self._cleanup_s = cleanup_s
+        self._every_s = every_s
+
+    async def events(self) -> AsyncGenerator[str, None]:
+        self.tasks.append(asyncio.current_task())
+        try:
+            for number in range(1_000_000):
+                yield str(number)
+                if self._every_s:
+                    await asyncio.sleep(self._every_s)
+        finally:
+            self.log.append("closing")
+            self.tasks.append(asyncio.current_task())
+            await asyncio.sleep(self._cleanup_s)
+            self.log.append("closed")
+
+
+# --- what is sent
+
+
+async def test_the_response_has_the_headers_that_keep_a_stream_alive_behind_proxies() -> None:
+    client = Client(EventSourceResponse(ticks(1)))
+    await client.ended()
+    assert client.start["status"] == 200
+    assert client.headers == {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache, no-transform",
+        "x-accel-buffering": "no",
+    }
+
+
+async def test_the_callers_headers_and_status_win_over_the_defaults() -> None:
+    response = EventSourceResponse(
+        ticks(1), status_code=201, headers={"Cache-Control": "max-age=1", "X-Own": "yes"}
+    )
+    client = Client(response)
+    await client.ended()
+    assert client.start["status"] == 201
+    assert [value for name, value in client.start["headers"] if name == b"cache-control"] == [
+        b"max-age=1"
+    ]
+    assert client.headers["x-own"] == "yes"
+
+
+async def test_headers_are_sent_before_the_first_event_is_there() -> None:
+    client = Client(EventSourceResponse(silence(5)))
+    await asyncio.sleep(1)
+    assert [message["type"] for message in client.sent] == ["http.response.start"]
+    client.leave()
+    await client.ended()
+
+
+async def test_typed_events_arrive_with_running_ids_and_a_terminated_body() -> None:
+    client = Client(EventSourceResponse(ticks(2)))
+    await client.ended()
+    assert client.body == b"id: 0\nevent: tick\ndata: 0\n\nid: 1\nevent: tick\ndata: 1\n\n"
+    assert client.terminated
+
+
+async def test_a_merge_streams_both_of_its_sources() -> None:
+    client = Client(EventSourceResponse(merge(ticks(2), tocks(2))))
+    names = [event.event for event in await client.events(4)]
+    assert names == ["tick", "tock", "tick", "tock"]
+    await client.ended()
+
+
+async def test_everything_sendable_can_be_mixed_in_one_stream() -> None:
+    async def mixed() -> AsyncIterator[Sendable]:
+        yield Tick(1)
+        yield ServerSentEvent({"a": 1}, event="raw")
+        yield {"data": "x", "id": 9}
+        yield "text"
+
+    client = Client(EventSourceResponse(mixed()))
+    await client.ended()
+    assert client.chunks == [
+        b"event: tick\ndata: 1\n\n",
+        b'event: raw\ndata: {"a":1}\n\n',
+        b"id: 9\ndata: x\n\n",
+        b"data: text\n\n",
+        b"",
+    ]
+
+
+async def test_a_sync_generator_and_an_aiostream_stream_are_streamed() -> None:
+    def blocking() -> Iterator[str]:
+        yield "a"
+        yield "b"
+
+    for content in (blocking(), aiostream.stream.iterate(["a", "b"])):
+        client = Client(EventSourceResponse(content, ping=0, send_timeout=None))
+        await client.ended()
+        assert client.body == b"data: a\n\ndata: b\n\n"
+
+
+async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_read() -> None:
+    guarded = Guarded()
+    source = guarded.events()
+    client = Client(EventSourceResponse(source), method="HEAD")
+    await client.ended()
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert (client.body, client.terminated) == (b"", True)
+    assert guarded.log == []
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+
+
+async def test_the_background_task_runs_after_the_stream_also_when_the_client_has_left() -> None:
+    log: list[str] = []
+    for leaves in (False, True):
+        background = BackgroundTask(log.append, f"left={leaves}")
+        client = Client(EventSourceResponse(ticks(3), background=background))
+        await client.events(1)
+        assert len(log) == leaves
+        if leaves:
+            client.leave()
+        await client.ended()
+    assert log == ["left=False", "left=True"]
+
+
+# --- keep-alive
+
+
+async def test_a_ping_is_sent_after_15_s_of_silence_and_every_15_s_from_then_on() -> None:
+    client = Client(EventSourceResponse(silence(50)))
+    await asyncio.sleep(14)
+    assert client.chunks == []
+    await asyncio.sleep(2)
+    assert client.chunks == [b": ping\n\n"]
+    await client.ended()
+    assert client.chunks == [b": ping\n\n"] * 3 + [b"data: at last\n\n", b""]
+
+
+async def test_no_ping_is_sent_while_events_flow() -> None:
+    client = Client(EventSourceResponse(ticks(20, every_s=10)))
+    await client.ended()
+    assert b"ping" not in client.body
+
+
+@pytest.mark.parametrize(("ping", "count"), [(5, 9), (0, 0), (0.5, 99), (100, 0)])
+async def test_the_interval_of_the_ping_is_the_callers_choice(ping: float, count: int) -> None:
+    client = Client(EventSourceResponse(silence(49.9), ping=ping))
+    await client.ended()
+    assert client.body.count(b"ping") == count
+
+
+async def test_the_ping_can_be_any_message() -> None:
+    response = EventSourceResponse(
+        silence(8), ping=5, ping_message_factory=lambda: ServerSentEvent(event="beat", data="")
+    )
+    client = Client(response)
+    await client.ended()
+    assert client.chunks[0] == b"event: beat\ndata: \n\n"
+
+
+async def test_a_subclass_may_have_another_default_interval() -> None:
+    class Patient(EventSourceResponse):
+        DEFAULT_PING_INTERVAL = 30.0
+
+    client = Client(Patient(silence(50)))
+    await client.ended()
+    assert client.body.count(b"ping") == 1
+
+
+async def test_a_ping_message_that_cannot_be_made_ends_the_stream_with_its_error() -> None:
+    def broken() -> ServerSentEvent:
+        raise LookupError("no ping")
+
+    guarded = Guarded(every_s=100)
+    client = Client(EventSourceResponse(guarded.events(), ping_message_factory=broken))
+    with pytest.raises(LookupError, match="no ping"):
+        await client.ended()
+    assert guarded.log == ["closing", "closed"]
+    assert not client.terminated
+
+
+async def test_sends_never_overlap_also_where_the_client_reads_slowly() -> None:
+    client = Client(EventSourceResponse(ticks(10, every_s=3), ping=2, send_timeout=None))
+    for _ in range(10):
+        client.reading.clear()
+        await asyncio.sleep(2.5)
+        client.reading.set()
+        await asyncio.sleep(0.5)
+    await client.ended()
+    assert client.sending == 1
+
+
+# --- the client leaves
+
+
+async def test_when_the_client_leaves_the_finally_completes_in_the_task_that_read() -> None:
+    guarded = Guarded(cleanup_s=5)
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(3)
+    client.leave()
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+    assert len(set(guarded.tasks)) == 1
+
+
+async def test_when_the_client_leaves_during_a_send_the_finally_completes_too() -> None:
+    guarded = Guarded(cleanup_s=5)
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(1)
+    client.reading.clear()
+    await asyncio.sleep(2)
+    client.leave()
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_a_server_that_refuses_a_send_because_the_client_left_ends_the_stream_quietly() -> (
+    None
+):
+    guarded = Guarded()
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(1)
+    client.refuse = OSError("gone")
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_a_server_that_refuses_a_ping_because_the_client_left_ends_the_stream_too() -> None:
+    guarded = Guarded(every_s=1000)
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(1)
+    client.refuse = OSError("gone")
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_an_oserror_of_the_source_is_not_taken_for_a_client_that_left() -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise ConnectionResetError("the database")
+
+    with pytest.raises(ConnectionResetError, match="the database"):
+        await Client(EventSourceResponse(failing())).ended()
+
+
+async def test_the_close_handler_is_called_when_the_client_leaves_and_only_then() -> None:
+    messages: list[Message] = []
+
+    async def left(message: Message) -> None:
+        messages.append(message)
+
+    for leaves in (False, True):
+        client = Client(EventSourceResponse(ticks(3), client_close_handler_callable=left))
+        await client.events(1)
+        if leaves:
+            client.leave()
+        await client.ended()
+        assert messages == [{"type": "http.disconnect"}] * leaves
+
+
+async def test_what_a_finally_raises_after_the_client_left_reaches_the_server() -> None:
+    async def failing() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "a"
+                await asyncio.sleep(1)
+        finally:
+            raise LookupError("in the finally")
+
+    client = Client(EventSourceResponse(failing()))
+    await client.events(1)
+    client.leave()
+    with pytest.raises(LookupError, match="in the finally"):
+        await client.ended()
+
+
+async def test_a_client_that_leaves_at_the_last_event_is_no_error() -> None:
+    for after_s in (0.9, 1, 1.1):
+        client = Client(EventSourceResponse(ticks(1)))
+        await asyncio.sleep(after_s)
+        client.leave()
+        await client.ended()
+
+
+async def test_a_request_that_is_cancelled_closes_the_source_first() -> None:
+    guarded = Guarded(cleanup_s=5)
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(1)
+    client.task.cancel()
+    await asyncio.sleep(2)
+    client.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_a_cancelled_scope_of_a_middleware_does_not_cut_the_finally_short() -> None:
+    guarded = Guarded(cleanup_s=5)
+    scope = anyio.CancelScope()
+
+    async def in_scope(*args: Any) -> None:
+        with scope:
+            await EventSourceResponse(guarded.events())(*args)
+
+    client = Client(in_scope)
+    await client.events(1)
+    scope.cancel()
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_cleanup_that_takes_too_long_is_logged_and_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guarded = Guarded(cleanup_s=1000)
+    client = Client(EventSourceResponse(guarded.events(), cleanup_timeout=3))
+    await client.events(1)
+    client.leave()
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    with caplog.at_level(logging.WARNING, logger="typed_sse"):
+        await client.ended()
+    assert 3 <= loop.time() - before < 4
+    assert guarded.log == ["closing"]
+    assert "did not close in 3 s" in caplog.text
+
+
+async def test_cleanup_that_refuses_to_end_is_left_behind() -> None:
+    go_on = asyncio.Event()
+
+    async def stubborn() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            await asyncio.sleep(1000)
+        finally:
+            while not go_on.is_set():
+                try:
+                    await go_on.wait()
+                except asyncio.CancelledError:
+                    continue
+
+    client = Client(EventSourceResponse(stubborn(), cleanup_timeout=3))
+    await client.events(1)
+    client.leave()
+    await asyncio.wait_for(client.ended(), 5)
+    go_on.set()
+
+
+async def test_without_a_cleanup_limit_the_finally_has_all_the_time_it_takes() -> None:
+    guarded = Guarded(cleanup_s=1000)
+    client = Client(EventSourceResponse(guarded.events(), cleanup_timeout=None))
+    await client.events(1)
+    client.leave()
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+# --- the source fails
+
+
+async def test_what_was_yielded_before_an_error_is_sent_and_the_body_stays_unterminated() -> None:
+    async def failing() -> AsyncIterator[str]:
+        for number in range(10):
+            yield str(number)
+        raise LookupError("secret")
+
+    client = Client(EventSourceResponse(failing()))
+    with pytest.raises(LookupError, match="secret"):
+        await client.ended()
+    assert [event.data for event in await client.events(10)] == list("0123456789")
+    assert not client.terminated
+    assert b"secret" not in client.body
+
+
+@pytest.mark.parametrize("item", [None, 7, b"data: raw\n\n", object()])
+async def test_a_yielded_object_that_nobody_declared_is_an_error_and_leaves_no_trace(
+    item: Any,
+) -> None:
+    async def lying() -> AsyncIterator[Any]:
+        yield "a"
+        yield item
+
+    client = Client(EventSourceResponse(lying()))
+    with pytest.raises(UndeclaredEvent, match=type(item).__name__):
+        await client.ended()
+    assert client.body == b"data: a\n\n"
+    assert not client.terminated
+
+
+async def test_a_payload_that_went_wrong_is_an_error_and_leaves_no_trace() -> None:
+    async def wrong() -> AsyncIterator[Tick]:
+        event = Tick(1)
+        object.__setattr__(event, "data", "secret")
+        yield event
+
+    client = Client(EventSourceResponse(wrong()))
+    with pytest.raises(InvalidPayload):
+        await client.ended()
+    assert client.body == b""
+
+
+async def test_an_error_of_the_servers_receive_is_not_swallowed() -> None:
+    async def receive() -> Message:
+        raise TimeoutError("the server's own")
+
+    async def send(_: Message) -> None: ...
+
+    with pytest.raises(TimeoutError, match="the server's own"):
+        await EventSourceResponse(ticks(3))({"type": "http", "method": "GET"}, receive, send)
+
+
+# --- slow and greedy
+
+
+async def test_a_reader_that_takes_nothing_is_let_go_when_the_send_timeout_is_over() -> None:
+    for send_timeout, ping in ((30, 15), (5, 15), (5, 0), (30, 1), (15, 15)):
+        guarded = Guarded()
+        client = Client(EventSourceResponse(guarded.events(), send_timeout=send_timeout, ping=ping))
+        await client.events(3)
+        client.reading.clear()
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        with pytest.raises(SendTimeout, match=f"send_timeout={send_timeout} s"):
+            await client.ended()
+        # The send that stalls is the one of the next event, one second on.
+        assert loop.time() - before == pytest.approx(send_timeout + 1, abs=0.01)
+        assert guarded.log == ["closing", "closed"]
+        assert not client.terminated
+
+
+async def test_a_reader_that_stalls_at_a_ping_is_let_go_too() -> None:
+    guarded = Guarded(every_s=1000)
+    client = Client(EventSourceResponse(guarded.events(), send_timeout=5))
+    await client.events(1)
+    client.reading.clear()
+    with pytest.raises(SendTimeout):
+        await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+async def test_a_slow_reader_is_not_let_go_while_it_reads() -> None:
+    client = Client(EventSourceResponse(ticks(20), send_timeout=5, ping=0))
+    for _ in range(30):
+        client.reading.clear()
+        await asyncio.sleep(4)
+        client.reading.set()
+        await asyncio.sleep(0)
+    await client.ended()
+    assert client.terminated
+
+
+async def test_a_slow_reader_slows_the_source_down() -> None:
+    made = 0
+
+    async def eager() -> AsyncIterator[str]:
+        nonlocal made
+        while True:
+            made += 1
+            yield "x"
+
+    client = Client(EventSourceResponse(eager(), send_timeout=None))
+    client.reading.clear()
+    await asyncio.sleep(100)
+    assert made == 0
+    client.leave()
+    await client.ended()
+
+
+async def test_a_generator_that_never_waits_cannot_keep_the_loop_to_itself() -> None:
+    guarded = Guarded(every_s=0)
+    client = Client(EventSourceResponse(guarded.events()))
+    await client.events(1)
+    client.leave()
+    await client.ended()
+    assert guarded.log == ["closing", "closed"]
+    assert len(client.chunks) < 1000
+
+
+async def test_a_sync_generator_whose_reader_leaves_is_closed_in_its_thread() -> None:
+    closed_in: list[str] = []
+
+    def endless() -> Iterator[str]:
+        try:
+            while True:
+                yield "x"
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    # No timer may be set: the virtual clock would jump ahead of the thread.
+    response = EventSourceResponse(endless(), ping=0, send_timeout=None, cleanup_timeout=None)
+    client = Client(response)
+    await client.events(1)
+    client.leave()
+    await client.ended()
+    assert closed_in == ["typed-sse generator"]
+
+
+# --- data_sender_callable
+
+
+async def test_a_data_sender_feeds_the_stream_and_is_cancelled_when_it_ends() -> None:
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    log: list[str] = []
+
+    async def sender() -> None:
+        try:
+            for number in range(100):
+                await queue.put(str(number))
+                await asyncio.sleep(1)
+        finally:
+            log.append("sender closed")
+
+    async def events() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield await queue.get()
+
+    client = Client(EventSourceResponse(events(), data_sender_callable=sender))
+    await client.ended()
+    assert [event.data for event in await client.events(3)] == ["0", "1", "2"]
+    assert log == ["sender closed"]
+
+
+async def test_a_data_sender_that_fails_ends_the_stream_with_its_error() -> None:
+    async def sender() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("no data")
+
+    guarded = Guarded()
+    client = Client(EventSourceResponse(guarded.events(), data_sender_callable=sender))
+    with pytest.raises(LookupError, match="no data"):
+        await client.ended()
+    assert guarded.log == ["closing", "closed"]
+
+
+# --- what it takes
+
+
+@pytest.mark.parametrize("option", ["ping", "send_timeout", "cleanup_timeout"])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "15"])
+def test_a_duration_that_is_none_is_refused_by_name(option: str, value: object) -> None:
+    make: Any = EventSourceResponse
+    with pytest.raises(InvalidField, match=f"^{option}=.*number of seconds"):
+        make(["x"], **{option: value})
+
+
+def test_a_send_timeout_of_zero_is_refused() -> None:
+    with pytest.raises(InvalidField, match=r"^send_timeout=0: .*more than 0"):
+        EventSourceResponse(["x"], send_timeout=0)
+
+
+@pytest.mark.parametrize("content", ["text", {"data": "x"}, 7])
+def test_content_that_is_no_stream_is_refused(content: Any) -> None:
+    with pytest.raises(InvalidField, match=r"^content="):
+        EventSourceResponse(content)
+
+
+async def test_a_stream_costs_two_tasks_and_leaves_none_behind() -> None:
+    before = len(asyncio.all_tasks())
+    client = Client(EventSourceResponse(ticks(1000)))
+    await client.events(2)
+    assert len(asyncio.all_tasks()) - before == 2
+    client.leave()
+    await client.ended()
+    assert len(asyncio.all_tasks()) == before

@@ -1,0 +1,389 @@
+import base64
+import enum
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from cases import CASES, Case
+from typed_sse import wire
+from typed_sse.errors import EventTooLarge, InvalidField
+from typed_sse.wire import Decoder, ServerSentEvent
+
+SMALL = [case for case in CASES if len(case.body) <= 2048]
+LARGE = [case for case in CASES if len(case.body) > 2048]
+
+
+def decoded(chunks: Iterable[bytes], *, last_event_id: str = "") -> tuple[object, ...]:
+    """What a reader of these chunks ends up with, in the words of the conformance cases."""
+    decoder = Decoder(last_event_id=last_event_id)
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    seen = [(event.event or "message", event.data, event.id or "") for event in events]
+    return seen, decoder.retry_ms, decoder.last_event_id
+
+
+def expected(case: Case) -> tuple[object, ...]:
+    return case.events, case.retry, case.final_last_event_id
+
+
+def cut(body: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+# --- the decoder, on every conformance case
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_case_fed_whole_gives_its_events(case: Case) -> None:
+    assert decoded([case.body], last_event_id=case.initial_last_event_id) == expected(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_case_fed_in_small_chunks_gives_its_events(case: Case) -> None:
+    for size in (1, 2, 3) if len(case.body) < 100_000 else (1, 4093):
+        chunks = cut(case.body, size)
+        assert decoded(chunks, last_event_id=case.initial_last_event_id) == expected(case)
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_a_case_split_in_two_anywhere_gives_its_events(case: Case) -> None:
+    for at in range(len(case.body) + 1):
+        chunks = (case.body[:at], case.body[at:])
+        assert decoded(chunks, last_event_id=case.initial_last_event_id) == expected(case), at
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_a_large_case_split_in_two_around_its_line_ends_gives_its_events(case: Case) -> None:
+    ends = [at for at, byte in enumerate(case.body) if byte in b"\r\n"]
+    for end in ends[:40] + ends[-40:]:
+        for at in (end - 1, end, end + 1, end + 2):
+            chunks = (case.body[: max(at, 0)], case.body[max(at, 0) :])
+            assert decoded(chunks, last_event_id=case.initial_last_event_id) == expected(case), at
+
+
+@pytest.mark.parametrize("trailing", [b"data: unfinished", b": a comment", b"id: 9\ndata: x\n"])
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_a_block_that_never_ends_adds_no_event_to_a_case(case: Case, trailing: bytes) -> None:
+    # On a line of its own: glued to an unfinished block it would change that block.
+    seen, _, _ = decoded([case.body, b"\n\n"], last_event_id=case.initial_last_event_id)
+    after, _, _ = decoded([case.body, b"\n\n", trailing], last_event_id=case.initial_last_event_id)
+    assert after == seen
+
+
+# --- the decoder, beyond the cases
+
+
+@given(st.binary(max_size=300), st.integers(min_value=1, max_value=300))
+def test_arbitrary_bytes_raise_nothing_and_chunks_change_nothing(body: bytes, size: int) -> None:
+    assert decoded(cut(body, size)) == decoded([body])
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"\r", b"\n", b"\r\n", b"data", b":", b" ", b"x", b"id: 7", b"\xef\xbb\xbf"]
+        )
+    ),
+    st.integers(min_value=1, max_value=9),
+)
+def test_streams_of_fragments_decode_alike_however_they_are_cut(
+    fragments: list[bytes], size: int
+) -> None:
+    body = b"".join(fragments)
+    assert decoded(cut(body, size)) == decoded([body])
+
+
+def test_the_id_of_a_received_event_is_none_until_one_was_seen_and_then_sticks() -> None:
+    events = Decoder().feed(b"data: a\n\nid: 1\ndata: b\n\ndata: c\n\nid\ndata: d\n\n")
+    assert [event.id for event in events] == [None, "1", "1", ""]
+
+
+def test_a_decoder_that_resumes_gives_the_id_it_resumed_from() -> None:
+    decoder = Decoder(last_event_id="41")
+    [event] = decoder.feed(b"data: a\n\n")
+    assert (event.id, decoder.last_event_id) == ("41", "41")
+
+
+def test_a_received_event_carries_the_retry_of_its_own_block_only() -> None:
+    events = Decoder().feed(b"retry: 10\ndata: a\n\ndata: b\n\n")
+    assert [event.retry for event in events] == [10, None]
+
+
+@pytest.mark.parametrize(
+    "retry", ["-1", "+5", "1_000", " 10 ", "٣", "1e3", "", "1" * 16, "9" * 5000]
+)
+def test_a_retry_that_is_not_plain_ascii_digits_is_skipped(retry: str) -> None:
+    decoder = Decoder()
+    decoder.feed(f"retry: {retry}\n\n".encode())
+    assert decoder.retry_ms is None
+
+
+# --- the decoder's limit
+
+
+def test_an_event_of_exactly_the_limit_passes_and_one_byte_more_does_not() -> None:
+    body = b"data: 1234\r\n\r\n"
+    for size in range(1, len(body) + 1):
+        assert len(list(feed_all(Decoder(max_event_bytes=10), cut(body, size)))) == 1
+        with pytest.raises(EventTooLarge, match="max_event_bytes=9"):
+            list(feed_all(Decoder(max_event_bytes=9), [*cut(body, size), b""]))
+
+
+def feed_all(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
+    for chunk in chunks:
+        yield from decoder.feed(chunk)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_events_before_one_that_is_too_large_are_delivered_however_the_bytes_are_cut(
+    size: int,
+) -> None:
+    body = b"data: a\n\ndata: b\n\ndata: " + b"x" * 50 + b"\n\ndata: c\n\n"
+    seen: list[str | None] = []
+    decoder = Decoder(max_event_bytes=20)
+    with pytest.raises(EventTooLarge) as error:
+        for chunk in [*cut(body, size), b""]:
+            seen += [event.data for event in decoder.feed(chunk)]
+    assert seen == ["a", "b"]
+    assert error.value.limit_bytes == 20
+    with pytest.raises(EventTooLarge):
+        decoder.feed(b"data: d\n\n")
+
+
+def test_an_endless_line_is_refused_at_the_limit_and_not_kept() -> None:
+    decoder = Decoder(max_event_bytes=1000)
+    with pytest.raises(EventTooLarge):
+        for _ in range(100):
+            decoder.feed(b"x" * 100)
+
+
+def test_a_limit_below_the_byte_order_mark_does_not_refuse_the_mark() -> None:
+    assert decoded_with_limit_1([b"\xef", b"\xbb", b"\xbf", b"\n\n"]) == []
+    assert decoded_with_limit_1([b"\xef\xbb\xbf\n\n"]) == []
+
+
+def decoded_with_limit_1(chunks: list[bytes]) -> list[ServerSentEvent]:
+    return list(feed_all(Decoder(max_event_bytes=1), chunks))
+
+
+def test_blank_lines_do_not_count_for_the_limit() -> None:
+    assert decoded_with_limit_1([b"\n" * 1000, b"\r\n" * 1000]) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_byte_is_refused(limit: int) -> None:
+    with pytest.raises(InvalidField, match="max_event_bytes"):
+        Decoder(max_event_bytes=limit)
+
+
+class CountingBytearray(bytearray):
+    """Counts the bytes that searches look at, so that linear time can be asserted, not timed."""
+
+    searched = 0
+
+    def find(self, *args: Any) -> int:
+        _, start = args
+        type(self).searched += len(self) - start
+        return super().find(*args)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 65536])
+def test_one_line_of_8_mib_costs_a_constant_number_of_looks_at_each_byte(chunk_bytes: int) -> None:
+    megabytes = 8 if chunk_bytes > 1 else 1
+    body = b"data: " + b"x" * (megabytes << 20) + b"\n\n"
+    CountingBytearray.searched = 0
+    decoder = Decoder()
+    decoder._tail = CountingBytearray()
+    [event] = [event for chunk in cut(body, chunk_bytes) for event in decoder.feed(chunk)]
+    assert event.data is not None
+    assert len(event.data) == megabytes << 20
+    assert CountingBytearray.searched <= 2 * len(body)
+
+
+# --- the encoder
+
+
+def test_the_fields_come_in_the_documented_order_each_on_its_line() -> None:
+    event = ServerSentEvent("x", event="echo", id="7", retry=3000, comment="hi")
+    assert event.encode() == b": hi\nid: 7\nevent: echo\nretry: 3000\ndata: x\n\n"
+
+
+def test_an_id_may_be_an_int() -> None:
+    event = ServerSentEvent("x", id=0)
+    assert event.id == "0"
+    assert event.encode() == b"id: 0\ndata: x\n\n"
+
+
+def test_only_line_ends_of_the_standard_split_data_and_comments() -> None:
+    text = "a\r\nb\rc\nd\u2028e\u0085f\x0bg\x1ch"
+    rest = "d\u2028e\u0085f\x0bg\x1ch".encode()
+    assert ServerSentEvent(text).encode() == b"data: a\ndata: b\ndata: c\ndata: %b\n\n" % rest
+    assert ServerSentEvent(comment=text).encode() == b": a\n: b\n: c\n: %b\n\n" % rest
+
+
+@pytest.mark.parametrize(
+    ("event", "frame"),
+    [
+        (ServerSentEvent(""), b"data: \n\n"),
+        (ServerSentEvent("\n"), b"data: \ndata: \n\n"),
+        (ServerSentEvent(" x"), b"data:  x\n\n"),
+        (ServerSentEvent(id="7"), b"id: 7\n\n"),
+        (ServerSentEvent(id=""), b"id: \n\n"),
+        (ServerSentEvent(comment=""), b": \n\n"),
+        (ServerSentEvent("é\u2028😀"), "data: é\u2028😀\n\n".encode()),
+    ],
+)
+def test_edges_of_the_encoder(event: ServerSentEvent, frame: bytes) -> None:
+    assert event.encode() == frame
+
+
+class Payload(BaseModel):
+    at: datetime
+    note: str = Field(serialization_alias="theNote")
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SOME_ID = UUID("12345678-1234-5678-1234-567812345678")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"message": "hé\nllo", "n": [1, None, True]}, '{"message":"hé\\nllo","n":[1,null,true]}'),
+        (3, "3"),
+        (False, "false"),
+        ([], "[]"),
+        (
+            {"at": WHEN, "day": date(2026, 1, 2)},
+            '{"at":"2026-01-02T03:04:05+00:00","day":"2026-01-02"}',
+        ),
+        ([SOME_ID, Colour.RED], f'["{SOME_ID}","red"]'),
+        (Payload(at=WHEN, note="n"), '{"at":"2026-01-02T03:04:05Z","theNote":"n"}'),
+        (
+            {"nested": [Payload(at=WHEN, note="n")]},
+            '{"nested":[{"at":"2026-01-02T03:04:05Z","theNote":"n"}]}',
+        ),
+        ("already text", "already text"),
+    ],
+)
+def test_data_that_is_no_string_is_one_line_of_json(data: object, text: str) -> None:
+    event = ServerSentEvent(data)
+    assert event.data == text
+    assert event.encode() == b"data: %b\n\n" % text.encode()
+
+
+class Loop:
+    """Nothing that JSON knows."""
+
+
+def endless() -> list[object]:
+    around: list[object] = []
+    around.append(around)
+    return around
+
+
+@pytest.mark.parametrize(
+    "data", [Loop(), b"bytes", {1, 2}, float("nan"), {(1, 2): 3}, endless(), {"deep": Loop()}]
+)
+def test_data_that_json_cannot_hold_is_refused_with_a_way_out(data: object) -> None:
+    with pytest.raises(InvalidField, match=r"^data=.*cannot be written as JSON.*typed event"):
+        ServerSentEvent(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("event", value) for value in ("a\nb", "a\rb", "", "\ud800", 7)],
+        *[("id", value) for value in ("a\nb", "a\rb", "a\0b", "\udfff", True, 1.5, b"1")],
+        *[("retry", value) for value in (-1, True, 1.5, "3", 10**15)],
+        *[("comment", value) for value in ("\ud800", 7)],
+        ("data", "\ud800"),
+    ],
+)
+def test_a_value_that_the_wire_cannot_hold_is_refused_by_name(field: str, value: object) -> None:
+    fields = {"data": "x", field: value}
+    with pytest.raises(InvalidField) as error:
+        ServerSentEvent(**fields)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert (error.value.field, error.value.value) == (field, value)
+    assert str(error.value).startswith(f"{field}=")
+
+
+def test_an_event_without_any_field_is_refused() -> None:
+    with pytest.raises(InvalidField, match="no field at all"):
+        ServerSentEvent()
+
+
+def test_a_huge_value_is_not_repeated_whole_in_the_error() -> None:
+    with pytest.raises(InvalidField) as error:
+        ServerSentEvent("x", event="\n" * 100_000)
+    assert len(str(error.value)) < 400
+
+
+def test_an_event_cannot_be_changed_after_it_was_checked() -> None:
+    event = ServerSentEvent("x")
+    with pytest.raises(AttributeError):
+        event.data = "a\nid: forged"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --- both
+
+NO_LINE_ENDS = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")
+names = st.text(NO_LINE_ENDS, min_size=1)
+ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"))
+
+
+@given(
+    data=texts,
+    event=st.none() | names,
+    id=st.none() | ids,
+    retry=st.none() | st.integers(min_value=0, max_value=10**15 - 1),
+    comment=st.none() | texts,
+)
+def test_decoding_an_encoded_event_gives_the_event(
+    data: str, event: str | None, id: str | None, retry: int | None, comment: str | None
+) -> None:
+    sent = ServerSentEvent(data, event=event, id=id, retry=retry, comment=comment)
+    [received] = Decoder().feed(sent.encode())
+    assert received == ServerSentEvent(data, event=event, id=id, retry=retry)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists, max_leaves=8))
+def test_json_data_comes_back_as_it_was(value: object) -> None:
+    [received] = Decoder().feed(ServerSentEvent([value]).encode())
+    assert received.data is not None
+    assert json.loads(received.data) == [value]
+
+
+@given(data=st.integers() | st.text(NO_LINE_ENDS), id=st.none() | ids | st.integers(), event=names)
+def test_a_json_frame_is_what_the_event_encodes_to(
+    data: object, id: str | int | None, event: str
+) -> None:
+    for retry in (None, 5):
+        head = wire.json_head(event)
+        wire_id = None if id is None else id if isinstance(id, int) else wire.checked_id(id)
+        text = json.dumps(data)
+        frame = wire.json_frame(head, text.encode(), wire_id, retry)
+        [received] = Decoder().feed(frame)
+        [by_encoder] = Decoder().feed(
+            ServerSentEvent(text, event=event, id=id, retry=retry).encode()
+        )
+        assert received == by_encoder
+
+
+def test_every_case_has_an_id_of_its_own_and_the_corpus_is_there() -> None:
+    assert len({case.id for case in CASES}) == len(CASES) >= 48
+    assert base64.b64encode(CASES[0].body)
+    assert Path(__file__).parent.parent.joinpath("conformance", "README.md").exists()
