@@ -213,6 +213,11 @@ def _jsonable(value: object) -> object:
             raise TypeError(f"{type(value).__name__} is no JSON type")
 
 
+def _is_retry(value: str) -> bool:
+    # Not int() alone: it takes signs, spaces, underscores and other scripts' digits.
+    return value.isascii() and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS
+
+
 class Decoder:
     """Turn the bytes of an event stream into events, however they are cut.
 
@@ -229,7 +234,8 @@ class Decoder:
     Attributes:
         last_event_id: the last id that an event, dispatched or not, has set; `""` at first. Send
             it back as `Last-Event-ID`.
-        retry_ms: the last valid `retry` that was read, in milliseconds, or `None`.
+        retry_ms: the last valid `retry` that was read, in milliseconds, or `None`. It counts as
+            soon as its line has ended, also in an event that is never finished.
 
     Raises:
         InvalidField: `max_event_bytes` is below 1.
@@ -254,13 +260,24 @@ class Decoder:
         if max_event_bytes < 1:
             raise InvalidField("max_event_bytes", max_event_bytes, "give 1 or more")
         self.last_event_id = last_event_id
-        self.retry_ms: int | None = None
+        self._retry_ms: int | None = None
         self._has_id = bool(last_event_id)
         self._limit = max_event_bytes
         self._tail = bytearray()
         self._cr = False
         self._bom_passed = False
         self._too_large = False
+
+    @property
+    def retry_ms(self) -> int | None:
+        """The last valid `retry`, in milliseconds; see the class."""
+        retry = self._retry_ms
+        complete, _, _ = self._tail.rpartition(b"\n")
+        for line in complete.decode("utf-8", "replace").split("\n"):
+            field, _, value = line.partition(":")
+            if field == "retry" and _is_retry(value.removeprefix(" ")):
+                retry = int(value)
+        return retry
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take the next bytes and return the events that they complete.
@@ -343,13 +360,8 @@ class Decoder:
                 if "\0" not in value:
                     self.last_event_id = value
                     self._has_id = True
-            elif (
-                field == "retry"
-                and value.isascii()
-                and value.isdigit()
-                and len(value) <= _MAX_RETRY_DIGITS
-            ):
-                self.retry_ms = retry = int(value)
+            elif field == "retry" and _is_retry(value):
+                self._retry_ms = retry = int(value)
         if not data:
             return None
         received = object.__new__(ServerSentEvent)
