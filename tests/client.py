@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import MutableMapping
+from json import dumps
 from typing import Any
 
 from starlette.types import ASGIApp, Message
@@ -17,11 +18,21 @@ class Client:
         sending: how many sends were under way at the worst moment.
     """
 
-    def __init__(self, app: ASGIApp, *, method: str = "GET") -> None:
+    def __init__(
+        self, app: ASGIApp, path: str = "/", *, method: str = "GET", json: object = None
+    ) -> None:
         self._app = app
-        self._scope: MutableMapping[str, Any] = {"type": "http", "method": method, "path": "/"}
+        path, _, query = path.partition("?")
+        self._scope: MutableMapping[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [] if json is None else [(b"content-type", b"application/json")],
+        }
+        body = b"" if json is None else dumps(json).encode()
         self._requests: asyncio.Queue[Message] = asyncio.Queue()
-        self._requests.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self._requests.put_nowait({"type": "http.request", "body": body, "more_body": False})
         self.sent: list[Message] = []
         self.sending = 0
         self.reading = asyncio.Event()

@@ -466,6 +466,28 @@ async def test_an_aiostream_stream_that_is_left_early_closes_its_source() -> Non
     assert closing.log[-1] == "closed"
 
 
+async def test_aiostreams_merge_that_is_left_while_it_waits_closes_our_streams() -> None:
+    closing = Closing(every_s=10)
+
+    @event_source
+    async def numbers() -> AsyncIterator[Tick]:
+        async with aclosing(closing.numbers()) as source:
+            async for number in source:
+                yield Tick(number)
+
+    async def read() -> None:
+        async with aiostream.stream.merge(numbers(), tocks(9, every_s=9)).stream() as merged:
+            async for _ in merged:
+                pass
+
+    reader = asyncio.create_task(read())
+    await asyncio.sleep(25)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert closing.log[-2:] == ["closing", "closed"]
+
+
 async def test_both_merges_give_the_same_events() -> None:
     async with aiostream.stream.merge(ticks(3, every_s=1), tocks(3, every_s=1)).stream() as theirs:
         by_us = [event async for event in merge(ticks(3, every_s=1), tocks(3, every_s=1))]

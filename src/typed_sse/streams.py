@@ -22,7 +22,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import reduce, update_wrapper
-from types import SimpleNamespace
+from types import AsyncGeneratorType, SimpleNamespace
 from typing import (
     Any,
     Generic,
@@ -90,6 +90,14 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         return await self._source.__anext__()
+
+    @property
+    def ag_running(self) -> bool:
+        """Whether a read is under way, by the name that async generators have for it.
+
+        aiostream asks before it closes a source: one that is being read it cancels instead.
+        """
+        return cast("AsyncGeneratorType[T_co, None]", self._source).ag_running
 
     async def aclose(self) -> None:
         """End the stream; when it returns, every generator behind it has completed its `finally`.

@@ -1,0 +1,74 @@
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.types import ASGIApp
+
+from client import Client
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+ECHO = b'id: %d\nevent: echo\ndata: {"message":"hello"}\n\n'
+REVERSE_ECHO = b'id: %d\nevent: reverse_echo\ndata: {"message":"olleh"}\n\n'
+
+
+@pytest.fixture(autouse=True)
+def _examples_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+
+
+def app_of(example: str) -> ASGIApp:
+    app: ASGIApp = importlib.import_module(example).app
+    return app
+
+
+async def first_bytes(app: ASGIApp, path: str, events: int) -> bytes:
+    client = Client(app, path)
+    await client.events(events)
+    client.leave()
+    await client.ended()
+    return client.body
+
+
+@pytest.mark.parametrize(
+    ("example", "path", "frames"),
+    [
+        ("sse", "/sse", [ECHO % 0, ECHO % 1, ECHO % 2]),
+        ("sse2", "/sse2", [ECHO % 0, ECHO % 1, ECHO % 2]),
+        ("sse3", "/sse3", [ECHO % 0, REVERSE_ECHO % 0, ECHO % 1, REVERSE_ECHO % 1]),
+        ("sse3_aiostream", "/sse3", [ECHO % 0, REVERSE_ECHO % 0, ECHO % 1, REVERSE_ECHO % 1]),
+    ],
+)
+async def test_an_example_prints_what_its_step_promises(
+    example: str, path: str, frames: list[bytes]
+) -> None:
+    body = await first_bytes(app_of(example), f"{path}?message=hello", len(frames))
+    assert body == b"".join(frames)
+
+
+async def test_aiostreams_merge_and_ours_give_the_same_events() -> None:
+    ours, theirs = [
+        await first_bytes(app_of(example), "/sse3?message=hello", 20)
+        for example in ("sse3", "sse3_aiostream")
+    ]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("example", "path"), [("sse", "/sse"), ("sse2", "/sse2"), ("sse3", "/sse3")]
+)
+async def test_a_missing_message_is_a_422_and_no_stream(example: str, path: str) -> None:
+    client = Client(app_of(example), path)
+    await client.ended()
+    assert client.start["status"] == 422
+    assert client.headers["content-type"] == "application/json"
+
+
+def test_every_example_is_run_here() -> None:
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == {
+        "sse",
+        "sse2",
+        "sse3",
+        "sse3_aiostream",
+    }
