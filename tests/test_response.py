@@ -2,7 +2,7 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiostream
@@ -12,10 +12,12 @@ from starlette.background import BackgroundTask
 from starlette.types import Message
 
 from client import Client
+from closing import Closing
 from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent
 from typed_sse.events import BaseEvent
 from typed_sse.response import EventSourceResponse
-from typed_sse.streams import Sendable, event_source, merge
+from typed_sse.sources import Sendable
+from typed_sse.streams import event_source, merge
 from typed_sse.wire import ServerSentEvent
 
 
@@ -42,29 +44,6 @@ async def tocks(count: int) -> AsyncIterator[Tock]:
 async def silence(seconds: float) -> AsyncIterator[str]:
     await asyncio.sleep(seconds)
     yield "at last"
-
-
-class Guarded:
-    """A source that records how it was closed."""
-
-    def __init__(self, *, cleanup_s: float = 0, every_s: float = 1) -> None:
-        self.log: list[str] = []
-        self.tasks: list[object] = []
-        self._cleanup_s = cleanup_s
-        self._every_s = every_s
-
-    async def events(self) -> AsyncGenerator[str, None]:
-        self.tasks.append(asyncio.current_task())
-        try:
-            for number in range(1_000_000):
-                yield str(number)
-                if self._every_s:
-                    await asyncio.sleep(self._every_s)
-        finally:
-            self.log.append("closing")
-            self.tasks.append(asyncio.current_task())
-            await asyncio.sleep(self._cleanup_s)
-            self.log.append("closed")
 
 
 # --- what is sent
@@ -146,15 +125,15 @@ async def test_a_sync_generator_and_an_aiostream_stream_are_streamed() -> None:
 
 
 async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_read() -> None:
-    guarded = Guarded()
-    source = guarded.events()
-    client = Client(EventSourceResponse(source), method="HEAD")
+    source = Closing()
+    texts = source.texts()
+    client = Client(EventSourceResponse(texts), method="HEAD")
     await client.ended()
     assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert (client.body, client.terminated) == (b"", True)
-    assert guarded.log == []
+    assert source.made == 0
     with pytest.raises(StopAsyncIteration):
-        await anext(source)
+        await anext(texts)
 
 
 async def test_the_background_task_runs_after_the_stream_also_when_the_client_has_left() -> None:
@@ -218,11 +197,11 @@ async def test_a_ping_message_that_cannot_be_made_ends_the_stream_with_its_error
     def broken() -> ServerSentEvent:
         raise LookupError("no ping")
 
-    guarded = Guarded(every_s=100)
-    client = Client(EventSourceResponse(guarded.events(), ping_message_factory=broken))
+    source = Closing(every_s=100)
+    client = Client(EventSourceResponse(source.texts(), ping_message_factory=broken))
     with pytest.raises(LookupError, match="no ping"):
         await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
     assert not client.terminated
 
 
@@ -241,44 +220,44 @@ async def test_sends_never_overlap_also_where_the_client_reads_slowly() -> None:
 
 
 async def test_when_the_client_leaves_the_finally_completes_in_the_task_that_read() -> None:
-    guarded = Guarded(cleanup_s=5)
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=1, cleanup_s=5)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(3)
     client.leave()
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
-    assert len(set(guarded.tasks)) == 1
+    assert source.log == ["closing", "closed"]
+    assert len(source.tasks) == 1
 
 
 async def test_when_the_client_leaves_during_a_send_the_finally_completes_too() -> None:
-    guarded = Guarded(cleanup_s=5)
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=1, cleanup_s=5)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(1)
     client.reading.clear()
     await asyncio.sleep(2)
     client.leave()
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_a_server_that_refuses_a_send_because_the_client_left_ends_the_stream_quietly() -> (
     None
 ):
-    guarded = Guarded()
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=1)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(1)
     client.refuse = OSError("gone")
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_a_server_that_refuses_a_ping_because_the_client_left_ends_the_stream_too() -> None:
-    guarded = Guarded(every_s=1000)
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=1000)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(1)
     client.refuse = OSError("gone")
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_an_oserror_of_the_source_is_not_taken_for_a_client_that_left() -> None:
@@ -330,37 +309,37 @@ async def test_a_client_that_leaves_at_the_last_event_is_no_error() -> None:
 
 
 async def test_a_request_that_is_cancelled_closes_the_source_first() -> None:
-    guarded = Guarded(cleanup_s=5)
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=1, cleanup_s=5)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(1)
     client.task.cancel()
     await asyncio.sleep(2)
     client.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_a_cancelled_scope_of_a_middleware_does_not_cut_the_finally_short() -> None:
-    guarded = Guarded(cleanup_s=5)
+    source = Closing(every_s=1, cleanup_s=5)
     scope = anyio.CancelScope()
 
     async def in_scope(*args: Any) -> None:
         with scope:
-            await EventSourceResponse(guarded.events())(*args)
+            await EventSourceResponse(source.texts())(*args)
 
     client = Client(in_scope)
     await client.events(1)
     scope.cancel()
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_cleanup_that_takes_too_long_is_logged_and_cancelled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    guarded = Guarded(cleanup_s=1000)
-    client = Client(EventSourceResponse(guarded.events(), cleanup_timeout=3))
+    source = Closing(every_s=1, cleanup_s=1000)
+    client = Client(EventSourceResponse(source.texts(), cleanup_timeout=3))
     await client.events(1)
     client.leave()
     loop = asyncio.get_running_loop()
@@ -368,7 +347,7 @@ async def test_cleanup_that_takes_too_long_is_logged_and_cancelled(
     with caplog.at_level(logging.WARNING, logger="typed_sse"):
         await client.ended()
     assert 3 <= loop.time() - before < 4
-    assert guarded.log == ["closing"]
+    assert source.log == ["closing"]
     assert "did not close in 3 s" in caplog.text
 
 
@@ -394,12 +373,12 @@ async def test_cleanup_that_refuses_to_end_is_left_behind() -> None:
 
 
 async def test_without_a_cleanup_limit_the_finally_has_all_the_time_it_takes() -> None:
-    guarded = Guarded(cleanup_s=1000)
-    client = Client(EventSourceResponse(guarded.events(), cleanup_timeout=None))
+    source = Closing(every_s=1, cleanup_s=1000)
+    client = Client(EventSourceResponse(source.texts(), cleanup_timeout=None))
     await client.events(1)
     client.leave()
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 # --- the source fails
@@ -461,8 +440,8 @@ async def test_an_error_of_the_servers_receive_is_not_swallowed() -> None:
 
 async def test_a_reader_that_takes_nothing_is_let_go_when_the_send_timeout_is_over() -> None:
     for send_timeout, ping in ((30, 15), (5, 15), (5, 0), (30, 1), (15, 15)):
-        guarded = Guarded()
-        client = Client(EventSourceResponse(guarded.events(), send_timeout=send_timeout, ping=ping))
+        source = Closing(every_s=1)
+        client = Client(EventSourceResponse(source.texts(), send_timeout=send_timeout, ping=ping))
         await client.events(3)
         client.reading.clear()
         loop = asyncio.get_running_loop()
@@ -471,18 +450,18 @@ async def test_a_reader_that_takes_nothing_is_let_go_when_the_send_timeout_is_ov
             await client.ended()
         # The send that stalls is the one of the next event, one second on.
         assert loop.time() - before == pytest.approx(send_timeout + 1, abs=0.01)
-        assert guarded.log == ["closing", "closed"]
+        assert source.log == ["closing", "closed"]
         assert not client.terminated
 
 
 async def test_a_reader_that_stalls_at_a_ping_is_let_go_too() -> None:
-    guarded = Guarded(every_s=1000)
-    client = Client(EventSourceResponse(guarded.events(), send_timeout=5))
+    source = Closing(every_s=1000)
+    client = Client(EventSourceResponse(source.texts(), send_timeout=5))
     await client.events(1)
     client.reading.clear()
     with pytest.raises(SendTimeout):
         await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 async def test_a_slow_reader_is_not_let_go_while_it_reads() -> None:
@@ -514,12 +493,12 @@ async def test_a_slow_reader_slows_the_source_down() -> None:
 
 
 async def test_a_generator_that_never_waits_cannot_keep_the_loop_to_itself() -> None:
-    guarded = Guarded(every_s=0)
-    client = Client(EventSourceResponse(guarded.events()))
+    source = Closing(every_s=None)
+    client = Client(EventSourceResponse(source.texts()))
     await client.events(1)
     client.leave()
     await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
     assert len(client.chunks) < 1000
 
 
@@ -572,11 +551,11 @@ async def test_a_data_sender_that_fails_ends_the_stream_with_its_error() -> None
         await asyncio.sleep(1)
         raise LookupError("no data")
 
-    guarded = Guarded()
-    client = Client(EventSourceResponse(guarded.events(), data_sender_callable=sender))
+    source = Closing(every_s=1)
+    client = Client(EventSourceResponse(source.texts(), data_sender_callable=sender))
     with pytest.raises(LookupError, match="no data"):
         await client.ended()
-    assert guarded.log == ["closing", "closed"]
+    assert source.log == ["closing", "closed"]
 
 
 # --- what it takes

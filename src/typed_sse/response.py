@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from typed_sse.errors import InvalidField, SendTimeout
-from typed_sse.streams import Closable, Sendable, encode, opened
+from typed_sse.sources import Closable, Sendable, encode, opened
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")

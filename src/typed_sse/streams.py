@@ -1,4 +1,4 @@
-"""Streams of typed events: `event_source`, `merge`, and whatever else can be read like one.
+"""Streams of typed events: `event_source` declares them, `merge` makes one of several.
 
 A stream is an async iterator that somebody closes: whoever reads it to its end, or leaves it early,
 calls `aclose()`, and when that returns every generator behind it has run its `finally`. Knows
@@ -13,13 +13,11 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
-    Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import reduce, update_wrapper
 from types import AsyncGeneratorType, SimpleNamespace
@@ -28,23 +26,17 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
-    TypeAlias,
     TypeVar,
     cast,
     get_args,
     get_origin,
     get_type_hints,
     overload,
-    runtime_checkable,
 )
 
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
-from typed_sse.threads import read_in_thread
-from typed_sse.wire import ServerSentEvent
-
-Sendable: TypeAlias = BaseEvent[object] | ServerSentEvent | Mapping[str, object] | str
-"""What a stream may carry to a reader: a typed event, a record, the fields of one, or its data."""
+from typed_sse.sources import Closable, opened
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -54,17 +46,6 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
-
-
-@runtime_checkable
-class Closable(Protocol[T_co]):
-    """An async iterator that can be closed: an async generator, or an `EventStream`."""
-
-    def __aiter__(self) -> AsyncIterator[T_co]: ...
-    def __anext__(self) -> Awaitable[T_co]: ...
-    def aclose(self) -> Awaitable[None]:
-        """End the iterator; what it holds open is released when this returns."""
-        ...
 
 
 class EventStream(AsyncIterator[T_co], Generic[T_co]):
@@ -361,65 +342,3 @@ async def _all_done(tasks: Sequence[asyncio.Task[None]]) -> None:
             interrupted = error  # the sources' cleanup comes first
     if interrupted is not None:
         raise interrupted
-
-
-def opened(content: AsyncIterable[T] | Iterable[T]) -> Closable[T]:
-    """Return anything that can be streamed as an async iterator that can be closed.
-
-    Async iterators that are context managers, as aiostream's are, are entered at the first event
-    and left at the end. A sync iterable is read in a thread of its own.
-
-    Raises:
-        InvalidField: `content` is not iterable, or is a string, bytes or a mapping.
-    """
-    if isinstance(content, Closable):
-        return content
-    if isinstance(content, AsyncIterable):
-        return _read(content)
-    if not _is_iterable(content):
-        raise InvalidField("content", content, "give an async or sync iterator of events")
-    return read_in_thread(content)
-
-
-def _is_iterable(content: object) -> bool:
-    return isinstance(content, Iterable) and not isinstance(content, str | bytes | Mapping)
-
-
-async def _read(content: AsyncIterable[T]) -> AsyncGenerator[T, None]:
-    iterator = aiter(content)
-    lifetime: AbstractAsyncContextManager[object] = nullcontext()
-    if isinstance(iterator, AbstractAsyncContextManager):
-        lifetime = cast("AbstractAsyncContextManager[object]", iterator)
-    elif isinstance(iterator, Closable):
-        lifetime = aclosing(iterator)
-    async with lifetime:
-        async for item in iterator:
-            yield item
-
-
-def encode(item: object) -> bytes:
-    """Return the frame of anything that a stream may carry.
-
-    Raises:
-        UndeclaredEvent: `item` is none of `Sendable`.
-        InvalidField: a field of it cannot be on the wire, or is no field of an event.
-        InvalidPayload: a typed event's payload was changed since, and no longer fits.
-    """
-    match item:
-        case BaseEvent() | ServerSentEvent():
-            return item.encode()
-        case str():
-            return ServerSentEvent(item).encode()
-        case Mapping():
-            fields = cast("Mapping[str, Any]", item)
-            for name, value in fields.items():
-                if name not in _FIELDS:
-                    reason = f"is no field of an event; those are {', '.join(_FIELDS)}"
-                    raise InvalidField(name, value, reason)
-            return ServerSentEvent(**fields).encode()
-        case _:
-            raise UndeclaredEvent(type(item).__qualname__, _SENDABLE)
-
-
-_FIELDS = ("data", "event", "id", "retry", "comment")
-_SENDABLE = ("typed events", "ServerSentEvent", "dicts of its fields", "str")

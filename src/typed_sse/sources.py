@@ -1,0 +1,99 @@
+"""Sources: whatever can be streamed, as one kind of iterator, and the frame of whatever it yields.
+
+Knows typed events, records and threads; nothing of who reads.
+"""
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Iterable,
+    Mapping,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+
+from typed_sse.errors import InvalidField, UndeclaredEvent
+from typed_sse.events import BaseEvent
+from typed_sse.threads import read_in_thread
+from typed_sse.wire import ServerSentEvent
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Sendable: TypeAlias = BaseEvent[object] | ServerSentEvent | Mapping[str, object] | str
+"""What a stream may carry to a reader: a typed event, a record, the fields of one, or its data."""
+
+
+@runtime_checkable
+class Closable(Protocol[T_co]):
+    """An async iterator that can be closed: an async generator, or an `EventStream`."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+    def __anext__(self) -> Awaitable[T_co]: ...
+    def aclose(self) -> Awaitable[None]:
+        """End the iterator; what it holds open is released when this returns."""
+        raise NotImplementedError
+
+
+def opened(content: AsyncIterable[T] | Iterable[T]) -> Closable[T]:
+    """Return anything that can be streamed as an async iterator that can be closed.
+
+    Async iterators that are context managers, as aiostream's are, are entered at the first event
+    and left at the end. A sync iterable is read in a thread of its own.
+
+    Raises:
+        InvalidField: `content` is not iterable, or is a string, bytes or a mapping.
+    """
+    if isinstance(content, Closable):
+        return content
+    if isinstance(content, AsyncIterable):
+        return _read(content)
+    if not _is_iterable(content):
+        raise InvalidField("content", content, "give an async or sync iterator of events")
+    return read_in_thread(content)
+
+
+def _is_iterable(content: object) -> bool:
+    return isinstance(content, Iterable) and not isinstance(content, str | bytes | Mapping)
+
+
+async def _read(content: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    iterator = aiter(content)
+    lifetime: AbstractAsyncContextManager[object] = nullcontext()
+    if isinstance(iterator, AbstractAsyncContextManager):
+        lifetime = cast("AbstractAsyncContextManager[object]", iterator)
+    elif isinstance(iterator, Closable):
+        lifetime = aclosing(iterator)
+    async with lifetime:
+        async for item in iterator:
+            yield item
+
+
+def encode(item: object) -> bytes:
+    """Return the frame of anything that a stream may carry.
+
+    Raises:
+        UndeclaredEvent: `item` is none of `Sendable`.
+        InvalidField: a field of it cannot be on the wire, or is no field of an event.
+        InvalidPayload: a typed event's payload was changed since, and no longer fits.
+    """
+    match item:
+        case BaseEvent() | ServerSentEvent():
+            return item.encode()
+        case str():
+            return ServerSentEvent(item).encode()
+        case Mapping():
+            fields = cast("Mapping[str, Any]", item)
+            for name, value in fields.items():
+                if name not in _FIELDS:
+                    reason = f"is no field of an event; those are {', '.join(_FIELDS)}"
+                    raise InvalidField(name, value, reason)
+            return ServerSentEvent(**fields).encode()
+        case _:
+            raise UndeclaredEvent(type(item).__qualname__, _SENDABLE)
+
+
+_FIELDS = ("data", "event", "id", "retry", "comment")
+_SENDABLE = ("typed events", "ServerSentEvent", "dicts of its fields", "str")

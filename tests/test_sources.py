@@ -1,0 +1,114 @@
+from collections.abc import AsyncIterable, AsyncIterator, Generator
+from contextlib import aclosing
+
+import aiostream
+import pytest
+
+from closing import Closing
+from typed_sse.errors import InvalidField, UndeclaredEvent
+from typed_sse.events import BaseEvent
+from typed_sse.sources import Sendable, encode, opened
+from typed_sse.wire import ServerSentEvent
+
+
+class Tick(BaseEvent[int]): ...
+
+
+# --- opened
+
+
+async def test_async_iterables_of_every_kind_are_read() -> None:
+    class Two:
+        def __aiter__(self) -> AsyncIterator[int]:
+            return TwoMore()
+
+    class TwoMore(AsyncIterator[int]):
+        left = 2
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    class Generated:
+        def __init__(self, closing: Closing) -> None:
+            self._closing = closing
+
+        def __aiter__(self) -> AsyncIterator[int]:
+            return self._closing.numbers()
+
+    class Ended:
+        def __aiter__(self) -> AsyncIterator[int]:
+            return opened([])
+
+    closing = Closing()
+    assert [item async for item in opened(Two())] == [1, 0]
+    assert [item async for item in opened(TwoMore())] == [1, 0]
+    assert [item async for item in opened(Ended())] == []
+    async with aclosing(opened(Generated(closing))) as source:
+        assert await anext(aiter(source)) == 0
+    assert closing.log[-1] == "closed"
+
+
+async def test_sync_iterables_are_read_too() -> None:
+    def numbers() -> Generator[int, None, None]:
+        yield 1
+
+    assert [item async for item in opened(numbers())] == [1]
+    assert [item async for item in opened([1, 2])] == [1, 2]
+
+
+@pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, None, 7])
+def test_what_is_no_stream_of_events_is_refused(content: object) -> None:
+    with pytest.raises(InvalidField, match=r"^content="):
+        opened(content)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def test_an_aiostream_stream_is_entered_read_and_left() -> None:
+    closing = Closing(every_s=1)
+    numbers: AsyncIterable[int] = closing.numbers()
+    taken: AsyncIterable[int] = aiostream.stream.take(numbers, 2)  # type: ignore[arg-type]
+    assert [item async for item in opened(taken)] == [0, 1]
+    assert closing.log[-1] == "closed"
+
+
+async def test_an_aiostream_stream_that_is_left_early_closes_its_source() -> None:
+    def text(number: int, *_: int) -> str:
+        return str(number)
+
+    closing = Closing(every_s=1, cleanup_s=1)
+    async with aclosing(opened(aiostream.stream.map(closing.numbers(), text))) as source:
+        assert [await anext(aiter(source)), await anext(aiter(source))] == ["0", "1"]
+    assert closing.log[-1] == "closed"
+
+
+# --- encode
+
+
+@pytest.mark.parametrize(
+    ("item", "frame"),
+    [
+        (Tick(1, id=4), b"id: 4\nevent: tick\ndata: 1\n\n"),
+        (ServerSentEvent("x", event="e"), b"event: e\ndata: x\n\n"),
+        ({"data": {"a": 1}, "event": "e", "id": 1}, b'id: 1\nevent: e\ndata: {"a":1}\n\n'),
+        ({"comment": "hi"}, b": hi\n\n"),
+        ("two\nlines", b"data: two\ndata: lines\n\n"),
+        ("", b"data: \n\n"),
+    ],
+)
+def test_whatever_may_be_sent_has_a_frame(item: Sendable, frame: bytes) -> None:
+    assert encode(item) == frame
+
+
+@pytest.mark.parametrize("item", [None, 7, b"data: raw\n\n", ["data"], object()])
+def test_whatever_else_is_yielded_is_undeclared(item: object) -> None:
+    with pytest.raises(UndeclaredEvent, match=type(item).__name__):
+        encode(item)
+
+
+def test_a_key_that_is_no_field_is_named_with_those_that_are() -> None:
+    with pytest.raises(
+        InvalidField, match=r"name='echo': is no field.*data, event, id, retry, comment"
+    ):
+        encode({"name": "echo", "data": "x"})
