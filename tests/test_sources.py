@@ -51,6 +51,11 @@ async def test_async_iterables_of_every_kind_are_read() -> None:
     assert closing.log[-1] == "closed"
 
 
+async def test_what_can_be_closed_already_is_taken_as_it_is() -> None:
+    source = Closing().numbers()
+    assert opened(source) is source
+
+
 async def test_sync_iterables_are_read_too() -> None:
     def numbers() -> Generator[int, None, None]:
         yield 1
