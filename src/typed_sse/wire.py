@@ -287,29 +287,55 @@ class Decoder:
                 returned first and the next call raises, whatever the chunks; the decoder cannot
                 be used after that.
         """
+        self._refuse_too_large()
+        events = self._interpret(self._finished(chunk).decode("utf-8", "replace"))
+        if not events:
+            self._refuse_too_large()
+        return events
+
+    def _refuse_too_large(self) -> None:
         if self._too_large:
             raise EventTooLarge(self._limit)
+
+    def _finished(self, chunk: bytes) -> bytes:
+        """Keep what is unfinished, and return the blocks before it, a blank line between them."""
         chunk = self._with_lf_only(chunk)
         if not self._bom_passed:
             chunk = self._without_bom(chunk)
             if not self._bom_passed:
-                return []
-        events: list[ServerSentEvent] = []
-        for block in self._complete_blocks(chunk):
-            if len(block) > self._limit:
-                self._too_large = True
-                break
-            event = self._interpret(block.decode("utf-8", "replace"))
-            if event is not None:
-                events.append(event)
-        else:
-            # Its last LF may turn out to be half of the blank line, which does not count.
-            self._too_large = len(self._tail) - self._tail.endswith(b"\n") > self._limit
-        if self._too_large:
+                return b""
+        tail = self._tail
+        if tail:
+            # The blank line may have begun with the last byte kept; before that there is none.
+            searched = len(tail) - 1
+            tail += chunk
+            if tail.find(b"\n\n", searched) < 0:
+                self._check_tail()
+                return b""
+            chunk = bytes(tail)
+            tail.clear()
+        end = chunk.rfind(b"\n\n")
+        blocks, rest = (chunk[:end], chunk[end + 2 :]) if end >= 0 else (b"", chunk)
+        tail += rest.lstrip(b"\n")
+        self._check_tail()
+        return blocks if len(blocks) <= self._limit else self._before_too_large(blocks)
+
+    def _check_tail(self) -> None:
+        # Its last LF may turn out to be half of the blank line, which does not count.
+        if len(self._tail) - self._tail.endswith(b"\n") > self._limit:
+            self._too_large = True
             self._tail.clear()
-            if not events:
-                raise EventTooLarge(self._limit)
-        return events
+
+    def _before_too_large(self, blocks: bytes) -> bytes:
+        kept = 0
+        for block in blocks.split(b"\n\n"):
+            # An odd number of line ends in a row leaves one at the edge of a block.
+            if len(block.strip(b"\n")) > self._limit:
+                self._too_large = True
+                self._tail.clear()
+                return blocks[:kept]
+            kept += len(block) + 2
+        return blocks
 
     def _with_lf_only(self, chunk: bytes) -> bytes:
         if self._cr and chunk:
@@ -330,47 +356,49 @@ class Decoder:
         self._bom_passed = True
         return start.removeprefix(_BOM)
 
-    def _complete_blocks(self, chunk: bytes) -> list[bytes]:
-        tail = self._tail
-        if tail:
-            # The blank line may have begun with the last byte kept; before that there is none.
-            searched = len(tail) - 1
-            tail += chunk
-            if tail.find(b"\n\n", searched) < 0:
-                return []
-            chunk = bytes(tail)
-            tail.clear()
-        *blocks, rest = chunk.split(b"\n\n")
-        tail += rest.lstrip(b"\n")
-        # Three line ends in a row leave the third at the start of the next block.
-        return [block.lstrip(b"\n") for block in blocks]
+    def _interpret(self, blocks: str) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        for block in blocks.split("\n\n"):
+            data: str | None = None
+            further: list[str] = []
+            event = ""
+            retry: int | None = None
+            for line in block.split("\n"):
+                field, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                if field == "data":
+                    if data is None:
+                        data = value
+                    else:
+                        further.append(value)
+                elif field == "event":
+                    event = value
+                elif field == "id":
+                    if "\0" not in value:
+                        self.last_event_id = value
+                        self._has_id = True
+                elif field == "retry" and _is_retry(value):
+                    self._retry_ms = retry = int(value)
+            if data is not None:
+                if further:
+                    data = "\n".join((data, *further))
+                last_id = self.last_event_id if self._has_id else None
+                events.append(_received(data, event or None, last_id, retry))
+        return events
 
-    def _interpret(self, block: str) -> ServerSentEvent | None:
-        data: list[str] = []
-        event = ""
-        retry: int | None = None
-        for line in block.split("\n"):
-            field, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if field == "data":
-                data.append(value)
-            elif field == "event":
-                event = value
-            elif field == "id":
-                if "\0" not in value:
-                    self.last_event_id = value
-                    self._has_id = True
-            elif field == "retry" and _is_retry(value):
-                self._retry_ms = retry = int(value)
-        if not data:
-            return None
-        received = object.__new__(ServerSentEvent)
-        put = (
-            object.__setattr__
-        )  # every field is known to be good: the constructor's checks cost 3 us
-        put(received, "data", data[0] if len(data) == 1 else "\n".join(data))
-        put(received, "event", event or None)
-        put(received, "id", self.last_event_id if self._has_id else None)
-        put(received, "retry", retry)
-        put(received, "comment", None)
-        return received
+
+# The slots themselves, past the frozen class: a third cheaper than object.__setattr__ (measured).
+_set_data, _set_event, _set_id, _set_retry, _set_comment = (
+    getattr(ServerSentEvent, field).__set__ for field in ServerSentEvent.__slots__
+)
+
+
+def _received(data: str, event: str | None, id: str | None, retry: int | None) -> ServerSentEvent:
+    # What the decoder has cut out is good; the constructor's checks would double its cost.
+    received = object.__new__(ServerSentEvent)
+    _set_data(received, data)
+    _set_event(received, event)
+    _set_id(received, id)
+    _set_retry(received, retry)
+    _set_comment(received, None)
+    return received
