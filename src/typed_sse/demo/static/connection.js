@@ -19,7 +19,8 @@ const MAX_REFUSAL_CHARS = 16 * 1024;
 /**
  * Read one stream until it ends, is cut, or `signal` is aborted.
  *
- * An answer that is no event stream is read too, up to 16 Ki characters, and given back as `refused`.
+ * An answer that is no event stream is read too, up to 16 Ki characters, and comes back as
+ * `refused`.
  *
  * @param {StreamRequest} request
  * @param {AbortSignal} signal

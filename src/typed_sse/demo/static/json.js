@@ -1,5 +1,5 @@
 /**
- * Lays JSON text out for reading. Knows its tokens; keeps each as it came, and shows nothing.
+ * Lays JSON text out for reading. Knows its tokens and keeps each as it came; shows nothing.
  *
  * Works on the text and not on the parsed value: that would lose the digits of large numbers and
  * members that come twice.
@@ -9,6 +9,16 @@
  * @typedef {object} Part
  * @property {"key" | "string" | "literal" | "plain"} kind
  * @property {string} text
+ *
+ * @typedef {object} Leaf
+ * @property {string} token
+ * @property {number} chars
+ *
+ * @typedef {object} Branch
+ * @property {string} open
+ * @property {string} close
+ * @property {{ key: string | undefined, value: Leaf | Branch }[]} items
+ * @property {number} chars What it takes on one line.
  */
 
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
@@ -17,15 +27,17 @@ const ONE_LINE_CHARS = 64;
 const MAX_INDENT = 16;
 
 /**
- * Return `text` in parts: on one line where it is short, else indented; plain where it is no JSON.
+ * Return `text` in parts: what is short on one line, what is not indented, no JSON as it is.
  *
  * @param {string} text
  * @returns {Part[]}
  */
 export function layOutJson(text) {
   if (!isJson(text)) return [{ kind: "plain", text }];
-  const tokens = text.match(TOKEN) ?? [];
-  return parts(tokens, tokens.join(" ").length <= ONE_LINE_CHARS);
+  /** @type {Part[]} */
+  const parts = [];
+  write(read((text.match(TOKEN) ?? []).values()), 0, parts);
+  return parts;
 }
 
 /** @param {string} text */
@@ -39,41 +51,63 @@ function isJson(text) {
 }
 
 /**
- * @param {string[]} tokens
- * @param {boolean} oneLine
+ * Read one value of valid JSON.
+ *
+ * @param {Iterator<string>} tokens
+ * @returns {Leaf | Branch}
  */
-function parts(tokens, oneLine) {
-  /** @type {Part[]} */
-  const out = [];
-  let depth = 0;
-  const lineBreak = () => (oneLine ? " " : `\n${"  ".repeat(Math.min(depth, MAX_INDENT))}`);
-  tokens.forEach((token, at) => {
-    const next = tokens[at + 1];
-    const empty = (token === "{" && next === "}") || (token === "[" && next === "]");
-    if (token === "{" || token === "[") {
-      depth += 1;
-      out.push({ kind: "plain", text: empty ? token : token + lineBreak() });
-    } else if (token === "}" || token === "]") {
-      depth -= 1;
-      const before = tokens[at - 1];
-      out.push({ kind: "plain", text: before === "{" || before === "[" ? token : lineBreak() + token });
-    } else if (token === ",") {
-      out.push({ kind: "plain", text: `,${lineBreak()}` });
-    } else if (token === ":") {
-      out.push({ kind: "plain", text: ": " });
-    } else {
-      out.push({ kind: kindOf(token, next), text: token });
-    }
-  });
-  return out;
+function read(tokens) {
+  return readFrom(tokens.next().value, tokens);
 }
 
 /**
- * @param {string} token
- * @param {string | undefined} next
- * @returns {Part["kind"]}
+ * @param {string} token The value's first.
+ * @param {Iterator<string>} tokens Those behind it.
+ * @returns {Leaf | Branch}
  */
-function kindOf(token, next) {
-  if (next === ":") return "key";
-  return token.startsWith('"') ? "string" : "literal";
+function readFrom(token, tokens) {
+  if (token !== "{" && token !== "[") return { token, chars: token.length };
+  const close = token === "{" ? "}" : "]";
+  /** @type {Branch} */
+  const branch = { open: token, close, items: [], chars: 2 };
+  for (let next = tokens.next().value; next !== close; next = tokens.next().value) {
+    if (next === ",") continue;
+    const key = token === "{" ? next : undefined;
+    if (key !== undefined) tokens.next();
+    const value = key === undefined ? readFrom(next, tokens) : read(tokens);
+    branch.items.push({ key, value });
+    branch.chars += (key === undefined ? 0 : key.length + 2) + value.chars + 2;
+  }
+  return branch;
+}
+
+/**
+ * @param {Leaf | Branch} value
+ * @param {number} depth
+ * @param {Part[]} parts
+ */
+function write(value, depth, parts) {
+  if ("token" in value) {
+    parts.push({ kind: value.token.startsWith('"') ? "string" : "literal", text: value.token });
+    return;
+  }
+  if (value.items.length === 0) {
+    parts.push({ kind: "plain", text: value.open + value.close });
+    return;
+  }
+  const oneLine = value.chars <= ONE_LINE_CHARS;
+  const inner = oneLine ? " " : lineBreak(depth + 1);
+  let before = value.open + inner;
+  for (const { key, value: item } of value.items) {
+    parts.push({ kind: "plain", text: before });
+    if (key !== undefined) parts.push({ kind: "key", text: key }, { kind: "plain", text: ": " });
+    write(item, depth + 1, parts);
+    before = `,${inner}`;
+  }
+  parts.push({ kind: "plain", text: (oneLine ? " " : lineBreak(depth)) + value.close });
+}
+
+/** @param {number} depth */
+function lineBreak(depth) {
+  return `\n${"  ".repeat(Math.min(depth, MAX_INDENT))}`;
 }

@@ -73,10 +73,12 @@ export class BoundedText {
 
   /** @param {string} text */
   append(text) {
+    const excess = this.#text.length + text.length - MAX_TEXT_CHARS;
+    if (excess > 0) {
+      this.#dropped = true;
+      this.#text.deleteData(0, excess);
+    }
     this.#text.appendData(text.slice(-MAX_TEXT_CHARS));
-    const excess = this.#text.length - MAX_TEXT_CHARS;
-    if (excess > 0 || text.length > MAX_TEXT_CHARS) this.#dropped = true;
-    if (excess > 0) this.#text.deleteData(0, excess);
   }
 }
 
@@ -111,5 +113,5 @@ function textElement(tagName, className, text) {
 
 /** @param {number} ms */
 function duration(ms) {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
+  return ms < 999.5 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 }

@@ -16,14 +16,16 @@ export class Rate {
   /** @type {number | undefined} */
   #startMs = undefined;
   #second = 0;
-  /** Events of each second, oldest first; the last one is not over yet. */
-  #counts = [0];
+  /** Events of the second that is not over yet. */
+  #current = 0;
+  /** @type {number[]} Events of each whole second, oldest first. */
+  #whole = [];
 
   /** @param {number} nowMs */
   add(nowMs) {
     this.#startMs ??= nowMs - LEAD_MS;
-    this.#advance(nowMs);
-    this.#counts[this.#counts.length - 1] += 1;
+    this.#advance(nowMs, this.#startMs);
+    this.#current += 1;
   }
 
   /**
@@ -32,19 +34,24 @@ export class Rate {
    * @param {number} nowMs
    */
   perSecond(nowMs) {
-    this.#advance(nowMs);
-    const whole = this.#counts.slice(0, -1);
-    if (whole.length === 0) return undefined;
-    return whole.reduce((sum, count) => sum + count) / whole.length;
+    if (this.#startMs === undefined) return undefined;
+    this.#advance(nowMs, this.#startMs);
+    if (this.#whole.length === 0) return undefined;
+    return this.#whole.reduce((sum, count) => sum + count) / this.#whole.length;
   }
 
-  /** @param {number} nowMs */
-  #advance(nowMs) {
-    if (this.#startMs === undefined) return;
-    const second = Math.floor((nowMs - this.#startMs) / 1000);
-    const passed = Math.min(second - this.#second, WINDOW_S + 1);
-    for (let i = 0; i < passed; i += 1) this.#counts.push(0);
-    while (this.#counts.length > WINDOW_S + 1) this.#counts.shift();
+  /**
+   * @param {number} nowMs
+   * @param {number} startMs
+   */
+  #advance(nowMs, startMs) {
+    const second = Math.floor((nowMs - startMs) / 1000);
+    // After a long sleep the window is empty, and more zeros would change nothing.
+    for (let left = Math.min(second - this.#second, WINDOW_S + 1); left > 0; left -= 1) {
+      this.#whole.push(this.#current);
+      this.#current = 0;
+    }
+    this.#whole = this.#whole.slice(-WINDOW_S);
     this.#second = second;
   }
 }

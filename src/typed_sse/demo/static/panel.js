@@ -40,6 +40,7 @@ export class Panel {
   #stopButton = part(this.root, "stop", HTMLButtonElement);
   #state = part(this.root, "state", HTMLElement);
   #refusal = part(this.root, "refusal", HTMLElement);
+  #counts = part(this.root, "counts", HTMLElement);
   #curl = part(this.root, "curl", HTMLElement);
 
   #events = new EventTable(part(this.root, "events", HTMLTableSectionElement));
@@ -72,8 +73,8 @@ export class Panel {
       await this.#read(this.#connection.signal);
     } finally {
       clearInterval(refresh);
+      this.#showCounts();
       this.#connection = undefined;
-      this.#showButtons();
     }
   }
 
@@ -166,8 +167,89 @@ export class Panel {
   #showState(kind, text) {
     this.root.dataset.state = kind;
     this.#state.textContent = text;
-    this.#showButtons();
+    const busy = kind === "connecting" || kind === "open";
+    const [on, off] = busy
+      ? [this.#stopButton, this.#connectButton]
+      : [this.#connectButton, this.#stopButton];
+    on.disabled = false;
+    // A disabled button drops the focus, and the keyboard's place on the page with it.
+    if (document.activeElement === off) on.focus();
+    off.disabled = true;
   }
+
+  #showCounts() {
+    const rate = this.#rate.perSecond(performance.now());
+    const events = counted(this.#eventCount, "event");
+    const bytes = counted(this.#byteCount, "byte");
+    const shown = this.#events.size;
+    this.#counts.textContent = [
+      shown < this.#eventCount ? `${events} (last ${shown} shown)` : events,
+      this.#raw.dropped ? `${bytes} (last 64 Ki shown)` : bytes,
+      ...(rate === undefined ? [] : [`${rate.toFixed(rate < 100 ? 1 : 0)} events/s`]),
+    ].join(" · ");
+  }
+
+  #showCurl() {
+    this.#curl.textContent = curlCommand(this.#request());
+  }
+
+  #describe() {
+    const { method, path, title, about, yields, field } = this.#stream;
+    this.root.dataset.path = path;
+    this.root.setAttribute("aria-label", title);
+    for (const [name, text] of Object.entries({ method, path, title, about, yields })) {
+      part(this.root, name, HTMLElement).textContent = text;
+    }
+    part(this.root, "label", HTMLElement).textContent = field.label;
+    part(this.root, "spoken-path", HTMLElement).textContent = path;
+    this.#field.name = field.name;
+    this.#field.type = field.type;
+    this.#field.value = field.value;
+  }
+
+  #listen() {
+    part(this.root, "form", HTMLFormElement).addEventListener("submit", (submit) => {
+      submit.preventDefault();
+      void this.connect();
+    });
+    this.#stopButton.addEventListener("click", () => this.stop());
+    this.#field.addEventListener("input", () => this.#showCurl());
+    const copyButton = part(this.root, "copy", HTMLButtonElement);
+    copyButton.addEventListener("click", () => void copy(this.#curl, copyButton));
+    const tabs = ["events", "raw"].map((name) => ({
+      handle: part(this.root, `${name}-tab`, HTMLElement),
+      page: part(this.root, `${name}-page`, HTMLElement),
+    }));
+    tieTabs(tabs, this.#stream.path.slice(1));
+  }
+}
+
+/**
+ * Copy what `source` shows, or select it where the browser keeps the clipboard to itself.
+ *
+ * @param {HTMLElement} source
+ * @param {HTMLButtonElement} button Says for a moment what was done.
+ */
+async function copy(source, button) {
+  try {
+    await navigator.clipboard.writeText(source.textContent ?? "");
+    button.textContent = "Copied";
+  } catch {
+    // Outside a secure context there is no clipboard at all, and inside one it may be refused.
+    getSelection()?.selectAllChildren(source);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => {
+    button.textContent = "Copy";
+  }, COPIED_MS);
+}
+
+/**
+ * @param {number} count
+ * @param {string} noun
+ */
+function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** @param {string} data */

@@ -1,7 +1,8 @@
 /**
  * Turns the bytes of an event stream into events, however they are cut.
  *
- * The only file that knows what a line end means. It knows nothing of fetch, time, JSON or the page.
+ * The only file that knows what a line end means. It knows nothing of fetch, time, JSON or the
+ * page.
  *
  * Source: WHATWG HTML, "Server-sent events", sections 9.2.5 (parsing) and 9.2.6 (interpreting).
  */
@@ -10,7 +11,8 @@
  * @typedef {object} StreamEvent
  * @property {string} name `message` where the stream gives none.
  * @property {string} data
- * @property {string} id The last id up to here, also where this event has none of its own; `""` when there was none.
+ * @property {string} id The last id up to here, also where this event has none of its own; `""`
+ *   when there was none.
  */
 
 /** An event is larger than the limit that the reader of the stream has set. */

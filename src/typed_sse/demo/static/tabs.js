@@ -4,45 +4,50 @@
  */
 
 /**
- * Let each tab of `list` show its own of `pages`, in the same order, and hide the others.
- *
- * @param {HTMLElement} list
- * @param {HTMLElement[]} pages
- * @param {string} prefix Of the ids that tie tabs and pages together.
+ * @typedef {object} Tab
+ * @property {HTMLElement} handle
+ * @property {HTMLElement} page
  */
-export function tieTabs(list, pages, prefix) {
-  const tabs = /** @type {HTMLElement[]} */ ([...list.children]);
 
-  /** @param {number} chosen */
+/**
+ * Show the page of one tab at a time, the first one's to begin with.
+ *
+ * @param {readonly Tab[]} tabs In the order of the page.
+ * @param {string} prefix Of the ids that tie handles and pages together.
+ */
+export function tieTabs(tabs, prefix) {
+  /** @param {Tab | undefined} chosen */
   const show = (chosen) => {
-    tabs.forEach((tab, at) => {
-      tab.setAttribute("aria-selected", String(at === chosen));
-      tab.tabIndex = at === chosen ? 0 : -1;
-      pages[at].hidden = at !== chosen;
-    });
+    for (const tab of tabs) {
+      tab.handle.setAttribute("aria-selected", String(tab === chosen));
+      tab.handle.tabIndex = tab === chosen ? 0 : -1;
+      tab.page.hidden = tab !== chosen;
+    }
   };
 
-  tabs.forEach((tab, at) => {
-    tab.id = `${prefix}-tab-${at}`;
-    pages[at].id = `${prefix}-page-${at}`;
-    tab.setAttribute("aria-controls", pages[at].id);
-    pages[at].setAttribute("aria-labelledby", tab.id);
-    tab.addEventListener("click", () => show(at));
-    tab.addEventListener("keydown", (press) => {
-      const target = targetOf(press.key, at, tabs.length);
+  for (const [at, tab] of tabs.entries()) {
+    const { handle, page } = tab;
+    handle.id = `${prefix}-tab-${at}`;
+    page.id = `${prefix}-page-${at}`;
+    handle.setAttribute("aria-controls", page.id);
+    page.setAttribute("aria-labelledby", handle.id);
+    handle.addEventListener("click", () => show(tab));
+    handle.addEventListener("keydown", (press) => {
+      const target = tabs[targetOf(press.key, at, tabs.length)];
       if (target === undefined) return;
       press.preventDefault();
       show(target);
-      tabs[target].focus();
+      target.handle.focus();
     });
-  });
-  show(0);
+  }
+  show(tabs[0]);
 }
 
 /**
  * @param {string} key
  * @param {number} at
  * @param {number} count
+ * @returns {number} -1 where the key means nothing to tabs.
  */
 function targetOf(key, at, count) {
   switch (key) {
@@ -55,6 +60,6 @@ function targetOf(key, at, count) {
     case "End":
       return count - 1;
     default:
-      return undefined;
+      return -1;
   }
 }

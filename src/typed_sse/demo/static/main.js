@@ -1,0 +1,18 @@
+/**
+ * Puts a panel for each stream on the page. Knows where they go; the rest is theirs.
+ */
+
+import { STREAMS } from "./catalog.js";
+import { Panel } from "./panel.js";
+import { part } from "./template.js";
+
+const panels = STREAMS.map((stream) => new Panel(stream));
+
+part(document.body, "panels", HTMLElement).append(...panels.map((panel) => panel.root));
+
+part(document.body, "connect-all", HTMLButtonElement).addEventListener("click", () => {
+  for (const panel of panels) void panel.connect();
+});
+part(document.body, "stop-all", HTMLButtonElement).addEventListener("click", () => {
+  for (const panel of panels) panel.stop();
+});
