@@ -1,17 +1,19 @@
-"""The demo as a real process, and a real browser to look at it."""
+"""Servers as real processes, and a real browser to look at them."""
 
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+DEMO = ["typed_sse.demo"]
+Serve = Callable[[str], str]
 START_LIMIT_S = 20
 STOP_LIMIT_S = 10
 CHROMIUM_ARGS = [
@@ -26,12 +28,14 @@ CHROMIUM_ARGS = [
 
 
 @contextmanager
-def served_demo(log: Path) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+def served(module: list[str], log: Path) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `python -m module… port` beside its log; give the base URL and the process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "typed_sse.demo", str(port)],
+            [sys.executable, "-m", *module, str(port)],
+            cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -63,20 +67,34 @@ def wait_until_it_accepts(server: subprocess.Popen[bytes], port: int, log: Path)
             break
         else:
             return
-    pytest.fail(f"the demo did not start:\n{log.read_text(encoding='utf-8')}")
+    pytest.fail(f"the server did not start:\n{log.read_text(encoding='utf-8')}")
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a demo that all tests share."""
-    with served_demo(tmp_path_factory.mktemp("demo") / "log") as (url, _):
+    with served(DEMO, tmp_path_factory.mktemp("demo") / "log") as (url, _):
         yield url
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """A function that serves a program, `server.py` with an `app`, and gives its base URL."""
+    with ExitStack() as running:
+
+        def serve(program: str) -> str:
+            (tmp_path / "server.py").write_text(program, encoding="utf-8")
+            command = ["uvicorn", "server:app", "--port"]
+            url, _ = running.enter_context(served(command, tmp_path / "log"))
+            return url
+
+        yield serve
 
 
 @pytest.fixture
 def own_demo(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A demo for one test, which may kill it: the base URL and the process."""
-    with served_demo(tmp_path / "log") as running:
+    with served(DEMO, tmp_path / "log") as running:
         yield running
 
 

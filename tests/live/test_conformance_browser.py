@@ -9,7 +9,6 @@ itself, and 204, which stops it, after the last. A page cannot see `retry`, so i
 
 import json
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import cast
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -42,17 +41,6 @@ FINAL_ID_IS_HIDDEN = {
     "line-ends/u000c-is-no-line-end": "h11 answers 400 to this control character in a header",
 }
 """Case id -> why the request that Chromium resumes with cannot show the final id."""
-
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 BY_ID = {case.id: case for case in CASES}
 
@@ -167,17 +155,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def page(server: Server) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("no `chromium` on the PATH: `make test-live` installs it")
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS) as browser,
-    ):
-        page = browser.new_page()
-        page.goto(server.url)
-        yield page
+def page(browser: Browser, server: Server) -> Page:
+    page = browser.new_page()
+    page.goto(server.url)
+    return page
 
 
 @pytest.fixture(scope="module")

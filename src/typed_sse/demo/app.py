@@ -23,7 +23,7 @@ TOKEN_S = 0.05
 
 Message = Annotated[str, Query(min_length=1, max_length=1000)]
 
-app = FastAPI(title="typed-sse demo", docs_url="/docs", redoc_url=None)
+app = FastAPI(title="typed-sse demo", docs_url=None, redoc_url=None)
 
 
 class EchoPayload(BaseModel):
