@@ -35,7 +35,7 @@ check: .venv/dev  ## lint, format, types, layers
 	$(RUN) pyright
 	.venv/bin/lint-imports
 
-bench: .venv/bench  ## what encoding and decoding cost, beside others
+bench: .venv/dev  ## what encoding and decoding cost, beside others
 	$(RUN) bench.wire
 
 $(UV):
@@ -49,10 +49,6 @@ $(UV):
 .venv/dev: $(UV) uv.lock pyproject.toml
 	$(UV) sync --locked --inexact --group dev
 	touch $@ .venv/demo
-
-.venv/bench: $(UV) uv.lock pyproject.toml
-	$(UV) sync --locked --inexact --group dev --group bench
-	touch $@
 
 .venv/browser: .venv/dev
 	command -v chromium curl || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl)

@@ -288,6 +288,20 @@ def test_data_that_is_no_string_is_one_line_of_json(data: object, text: str) -> 
     assert event.encode() == b"data: %b\n\n" % text.encode()
 
 
+# Not a StrEnum: the old way is the one that formats as the member's name.
+class Kind(str, enum.Enum):  # noqa: UP042
+    ECHO = "echo"
+
+
+class Number(enum.IntEnum):
+    SEVEN = 7
+
+
+def test_members_of_enums_are_written_by_value() -> None:
+    event = ServerSentEvent(Kind.ECHO, event=Kind.ECHO, id=Number.SEVEN, comment=Kind.ECHO)
+    assert event.encode() == b": echo\nid: 7\nevent: echo\ndata: echo\n\n"
+
+
 class Loop:
     """Nothing that JSON knows."""
 

@@ -21,7 +21,7 @@ from uuid import UUID
 from typed_sse.errors import EventTooLarge, InvalidField
 
 DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""What a `Decoder` holds of one event unless told otherwise: 16 MiB."""
+"""What a `Decoder` holds of one event by default: 16 MiB."""
 
 _BOM = b"\xef\xbb\xbf"
 # Not str.splitlines: that one also splits at U+000B, U+001C, U+0085, U+2028 and other characters.
@@ -80,16 +80,12 @@ class ServerSentEvent:
     ) -> None:
         if data is None and event is None and id is None and retry is None and comment is None:
             raise InvalidField("data", None, "the event has no field at all; give at least one")
-        if event is not None:
-            check_event_name(event)
-        if comment is not None:
-            _check_text("comment", comment)
         put = object.__setattr__
-        put(self, "data", data if data is None else _data_text(data))
-        put(self, "event", event)
-        put(self, "id", id if id is None else checked_id(id))
-        put(self, "retry", retry if retry is None else checked_retry(retry))
-        put(self, "comment", comment)
+        put(self, "data", None if data is None else _data_text(data))
+        put(self, "event", None if event is None else checked_event_name(event))
+        put(self, "id", None if id is None else checked_id(id))
+        put(self, "retry", None if retry is None else checked_retry(retry))
+        put(self, "comment", None if comment is None else _checked_text("comment", comment))
 
     def encode(self) -> bytes:
         r"""Return the frame: UTF-8, LF line ends, one blank line at the end, no BOM.
@@ -117,8 +113,7 @@ def json_head(event: str) -> bytes:
     Raises:
         InvalidField: as for `ServerSentEvent`.
     """
-    check_event_name(event)
-    return f"event: {event}\ndata: ".encode()
+    return f"event: {checked_event_name(event)}\ndata: ".encode()
 
 
 def json_frame(head: bytes, data: bytes, id: str | int | None, retry: int | None) -> bytes:
@@ -136,25 +131,26 @@ def json_frame(head: bytes, data: bytes, id: str | int | None, retry: int | None
     return b"id: %b\n%b%b\n\n" % (id.encode(), head, data)
 
 
-def check_event_name(event: object) -> None:
-    """Raise `InvalidField` unless `event` can be a name on the wire."""
+def checked_event_name(event: object) -> str:
+    """Return `event` as it stands on the wire, or raise `InvalidField`."""
     if not isinstance(event, str):
         raise InvalidField("event", event, _A_STR)
     if not event:
         raise InvalidField("event", event, "an empty name means none; leave it out")
     if _NOT_IN_EVENT.search(event):
         raise InvalidField("event", event, "CR, LF and lone surrogates cannot be in a name")
+    return _plain(event)
 
 
 def checked_id(id: object) -> str:
     """Return `id` as it stands on the wire, or raise `InvalidField`."""
     if isinstance(id, int) and not isinstance(id, bool):
-        return str(id)
+        return str(int(id))
     if not isinstance(id, str):
         raise InvalidField("id", id, "give a str or an int")
     if _NOT_IN_ID.search(id):
         raise InvalidField("id", id, "NUL, CR, LF and lone surrogates cannot be in an id")
-    return id
+    return _plain(id)
 
 
 def checked_retry(retry: object) -> int:
@@ -166,33 +162,34 @@ def checked_retry(retry: object) -> int:
     return retry
 
 
-def _check_text(field: str, text: object) -> None:
+def _checked_text(field: str, text: object) -> str:
     if not isinstance(text, str):
         raise InvalidField(field, text, _A_STR)
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"the character at {error.start} is a lone surrogate, which UTF-8 cannot hold"
-        raise InvalidField(field, text, reason) from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            reason = f"the character at {error.start} is a lone surrogate, which UTF-8 cannot hold"
+            raise InvalidField(field, text, reason) from None
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    # A member of a class(str, Enum) is a str, but formats as the member's name.
+    return text if type(text) is str else str.__str__(text)
 
 
 def _data_text(data: object) -> str:
-    if not isinstance(data, str):
-        try:
-            data = json.dumps(
-                data,
-                ensure_ascii=False,
-                allow_nan=False,
-                separators=(",", ":"),
-                default=_jsonable,
-            )
-        except (TypeError, ValueError, RecursionError) as error:
-            reason = f"cannot be written as JSON ({error}); give a str, JSON types or a typed event"
-            raise InvalidField("data", data, reason) from error
-    _check_text("data", data)
-    return data
+    if isinstance(data, str):
+        return _checked_text("data", data)
+    try:
+        text = json.dumps(
+            data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_jsonable
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"cannot be written as JSON ({error}); give a str, JSON types or a typed event"
+        raise InvalidField("data", data, reason) from error
+    return _checked_text("data", text)
 
 
 @runtime_checkable
