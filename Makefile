@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams
+COVERED := wire events threads sources streams drain
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # The Python that made .venv is the one to use; no other is fetched.
 export UV_PYTHON_DOWNLOADS := never
@@ -51,7 +51,7 @@ $(UV):
 	touch $@ .venv/demo
 
 .venv/browser: .venv/dev
-	command -v chromium curl || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl)
+	(command -v chromium && command -v curl) || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl)
 	touch $@
 
 clean:

@@ -3,6 +3,7 @@
 The public names, sorted. Importing this does nothing but define them.
 """
 
+from typed_sse.drain import Drain
 from typed_sse.errors import (
     BrokenError,
     EventTooLarge,
@@ -26,6 +27,7 @@ __all__ = [
     "BaseEvent",
     "BrokenError",
     "Decoder",
+    "Drain",
     "EventSourceResponse",
     "EventStream",
     "EventTooLarge",

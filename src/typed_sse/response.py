@@ -17,6 +17,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from typed_sse.drain import current_drain
 from typed_sse.errors import InvalidField, SendTimeout
 from typed_sse.sources import Closable, Sendable, encode, opened
 from typed_sse.wire import ServerSentEvent
@@ -26,6 +27,8 @@ logger = logging.getLogger("typed_sse")
 # A generator that never waits would keep the loop to itself: after so many frames it makes way.
 _FRAMES_A_TURN = 64
 
+# How long a reader may take for the last frame when the server shuts down.
+_FAREWELL_S = 1.0
 # What cleanup that was cancelled at its deadline has left to end.
 _LAST_CALL_S = 1.0
 
@@ -64,7 +67,8 @@ class EventSourceResponse(Response):
     Calling the response streams. It raises what the source raises, after everything that was
     yielded before has been sent, and leaves the body unterminated, so that a client can tell a
     failure from the end; `UndeclaredEvent` when the source yields what cannot be sent; and
-    `SendTimeout`. Nothing of an error reaches the client.
+    `SendTimeout`. Nothing of an error reaches the client. When a `Drain` begins, the source is
+    closed, and the stream ends with a last `retry` and a terminated body.
 
     Cancellation: when the client leaves, or the request is cancelled, the source is cancelled where
         it waits. Its `finally` then completes, shielded, in the task that read it, before the call
@@ -131,11 +135,16 @@ class EventSourceResponse(Response):
     async def _stream(self, start: Message, receive: Receive, send: Send) -> None:
         connection = _Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
         stream = connection.stream(start, self._source, self._data_sender)
+        drain = current_drain()
+        if drain is not None:
+            drain.add(connection.drain)
         left: Message | None = None
         try:
-            left = await _client_left(receive, stream)
+            left = await _client_left(receive, connection.over)
         finally:
-            stream.cancel()
+            if drain is not None:
+                drain.remove(connection.drain)
+            connection.stop()
             await _finished(stream, self._cleanup_timeout_s)
         if left is not None and self._on_client_close is not None:
             await self._on_client_close(left)
@@ -155,7 +164,8 @@ class _Connection:
     Invariants:
     1. `send` is called under `_lock` only.
     2. `_sending_since` is set while a send is under way, and only then.
-    3. While the stream runs and a limit is set, `_timer` is due at the latest when a keep-alive or
+    3. `over` is done when nobody has to end the stream any more: it has ended, or drains.
+    4. While the stream runs and a limit is set, `_timer` is due at the latest when a keep-alive or
        a send timeout is: one timer a connection, none an event.
     """
 
@@ -167,6 +177,9 @@ class _Connection:
         send_timeout_s: float | None,
     ) -> None:
         self.failure: BaseException | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._farewell: bytes | None = None
+        self._reading = False
         self._send = send
         self._ping_s = ping_s or math.inf
         self._ping_message = ping_message
@@ -189,7 +202,27 @@ class _Connection:
         The task ends early when it is cancelled, or with `failure` set.
         """
         self._task = asyncio.create_task(self._run(start, source, data_sender))
+        self._task.add_done_callback(lambda _: self._end())
         return self._task
+
+    def stop(self) -> None:
+        """Cancel the stream, unless it is ending by itself."""
+        if not self.over.done():
+            self._task.cancel()
+
+    def drain(self, farewell: bytes) -> None:
+        """Close the source, send `farewell` and end the body."""
+        self._farewell = farewell
+        # A reader that takes nothing must not hold up the shutdown.
+        self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
+        self._watch()
+        if self._reading:
+            self._task.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
     async def _run(
         self,
@@ -198,18 +231,19 @@ class _Connection:
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
         try:
-            async with aclosing(source):
-                await self._put(start)
-                self._watch()
-                if data_sender is not None:
-                    self._help(data_sender())
-                sent = 0
-                async for item in source:
-                    await self._put_body(encode(item), more=True)
-                    sent += 1
-                    if sent % _FRAMES_A_TURN == 0:
-                        await asyncio.sleep(0)
-            await self._put_body(b"", more=False)
+            try:
+                async with aclosing(source):
+                    await self._put(start)
+                    self._watch()
+                    if data_sender is not None:
+                        self._help(data_sender())
+                    if self._farewell is None:
+                        await self._put_all(source)
+            except asyncio.CancelledError:
+                if self._farewell is None:
+                    raise
+                self._task.uncancel()
+            await self._put_body(self._farewell or b"", more=False)
         except _ClientGoneError:
             pass
         finally:
@@ -218,6 +252,16 @@ class _Connection:
             for helper in self._helpers:
                 helper.cancel()
             await asyncio.gather(*self._helpers, return_exceptions=True)
+
+    async def _put_all(self, source: Closable[object]) -> None:
+        self._reading = True
+        sent = 0
+        async for item in source:
+            await self._put_body(encode(item), more=True)
+            sent += 1
+            if sent % _FRAMES_A_TURN == 0:
+                await asyncio.sleep(0)
+        self._reading = False
 
     async def _put_body(self, body: bytes, *, more: bool) -> None:
         await self._put({"type": "http.response.body", "body": body, "more_body": more})
@@ -234,6 +278,8 @@ class _Connection:
                 self._sent_at = self._loop.time()
 
     def _watch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         now = self._loop.time()
         # Never further away than the send timeout: a send that starts later is then seen in time.
         due = now + self._send_timeout_s
@@ -271,7 +317,7 @@ class _Connection:
         self._task.cancel()
 
 
-async def _client_left(receive: Receive, stream: asyncio.Task[None]) -> Message | None:
+async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:
     """Wait until the client leaves, and return its message, or `None` when the stream ends first.
 
     The stream's end interrupts `receive()` the way a timeout would: that costs no third task.
@@ -280,11 +326,11 @@ async def _client_left(receive: Receive, stream: asyncio.Task[None]) -> Message 
     interrupt = asyncio.timeout(None)
     waiting = True
 
-    def stream_ended(_: asyncio.Task[None]) -> None:
+    def stream_ended(_: asyncio.Future[None]) -> None:
         if waiting:
             interrupt.reschedule(loop.time())
 
-    stream.add_done_callback(stream_ended)
+    over.add_done_callback(stream_ended)
     try:
         async with interrupt:
             try:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-DEMO = ["typed_sse.demo"]
-Serve = Callable[[str], str]
+DEMO = "-m typed_sse.demo PORT"
+UVICORN = "-m uvicorn server:app --port PORT"
+Serve = Callable[..., tuple[str, subprocess.Popen[bytes]]]
 START_LIMIT_S = 20
 STOP_LIMIT_S = 10
 CHROMIUM_ARGS = [
@@ -28,13 +29,13 @@ CHROMIUM_ARGS = [
 
 
 @contextmanager
-def served(module: list[str], log: Path) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run `python -m module… port` beside its log; give the base URL and the process."""
+def served(command: str, log: Path) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `python command`, a free port for PORT, beside its log; give the base URL and process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", *module, str(port)],
+            [sys.executable, *command.replace("PORT", str(port)).split()],
             cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -79,14 +80,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """A function that serves a program, `server.py` with an `app`, and gives its base URL."""
+    """A function that serves a program, `server.py` with an `app`: the base URL and the process."""
     with ExitStack() as running:
 
-        def serve(program: str) -> str:
+        def serve(program: str, command: str = UVICORN) -> tuple[str, subprocess.Popen[bytes]]:
             (tmp_path / "server.py").write_text(program, encoding="utf-8")
-            command = ["uvicorn", "server:app", "--port"]
-            url, _ = running.enter_context(served(command, tmp_path / "log"))
-            return url
+            return running.enter_context(served(command, tmp_path / "log"))
 
         yield serve
 

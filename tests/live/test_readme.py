@@ -20,9 +20,9 @@ def block(name: str) -> str:
 
 
 def test_the_client_prints_the_typed_events_of_the_server(
-    serve: Callable[[str], str], tmp_path: Path
+    serve: Callable[..., tuple[str, object]], tmp_path: Path
 ) -> None:
-    url = serve(block("server.py"))
+    url, _ = serve(block("server.py"))
     (tmp_path / "client.py").write_text(block("client.py").replace("http://127.0.0.1:8000", url))
     printed = subprocess.run(
         [sys.executable, "client.py"], cwd=tmp_path, check=True, capture_output=True, text=True
@@ -35,10 +35,11 @@ def test_the_client_prints_the_typed_events_of_the_server(
 
 
 def test_the_lines_for_the_browser_log_the_events_and_stop(
-    serve: Callable[[str], str], browser: Browser
+    serve: Callable[..., tuple[str, object]], browser: Browser
 ) -> None:
     page = browser.new_page()
-    page.goto(serve(block("server.py")) + "/openapi.json")
+    url, _ = serve(block("server.py"))
+    page.goto(f"{url}/openapi.json")
     logged: list[str] = []
     # Not the missing favicon of a bare FastAPI application, which is an "error".
     page.on("console", lambda line: logged.append(line.text) if line.type == "log" else None)

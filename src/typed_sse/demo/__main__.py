@@ -8,5 +8,4 @@ from typed_sse.demo.app import app
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 12345
-    # Streams have no end of their own: without a limit, Ctrl-C would wait for the last reader.
-    uvicorn.run(app, host="127.0.0.1", port=port, timeout_graceful_shutdown=1)
+    uvicorn.run(app, host="127.0.0.1", port=port)

@@ -15,7 +15,14 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.staticfiles import StaticFiles
 
-from typed_sse import BaseEvent, EventSourceResponse, ServerSentEvent, event_source, merge
+from typed_sse import (
+    BaseEvent,
+    Drain,
+    EventSourceResponse,
+    ServerSentEvent,
+    event_source,
+    merge,
+)
 
 INTERVAL_S = 1.0
 STEP_S = 0.4
@@ -23,7 +30,7 @@ TOKEN_S = 0.05
 
 Message = Annotated[str, Query(min_length=1, max_length=1000)]
 
-app = FastAPI(title="typed-sse demo", docs_url=None, redoc_url=None)
+app = FastAPI(title="typed-sse demo", lifespan=Drain().lifespan, docs_url=None, redoc_url=None)
 
 
 class EchoPayload(BaseModel):

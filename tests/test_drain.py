@@ -1,0 +1,255 @@
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from types import FrameType
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+
+from client import Client
+from closing import Closing
+from typed_sse import Drain, EventSourceResponse, InvalidField, SendTimeout, UsageError
+from typed_sse.wire import Decoder
+
+
+@pytest.fixture
+def received() -> Iterator[list[int]]:
+    """The SIGTERMs that reach the handler which a server has installed before the application."""
+    signals: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signals.append(number)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    yield signals
+    assert signal.getsignal(signal.SIGTERM) == handle
+    signal.signal(signal.SIGTERM, before)
+
+
+def last_retry_ms(client: Client) -> int | None:
+    decoder = Decoder()
+    decoder.feed(client.body)
+    return decoder.retry_ms
+
+
+async def test_a_signal_ends_every_open_stream_with_a_farewell_and_a_terminated_body(
+    received: list[int],
+) -> None:
+    sources = [Closing(every_s=1, cleanup_s=2) for _ in range(3)]
+    async with Drain() as drain:
+        clients = [Client(EventSourceResponse(source.texts())) for source in sources]
+        await asyncio.sleep(2.5)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.gather(*(client.ended() for client in clients))
+        assert drain.begun
+    for source, client in zip(sources, clients, strict=True):
+        assert source.log == ["closing", "closed"]
+        assert client.terminated
+        assert client.body.startswith(b"data: 0\n\ndata: 1\n\ndata: 2\n\nretry: ")
+        retry_ms = last_retry_ms(client)
+        assert retry_ms is not None
+        assert 500 <= retry_ms <= 3000
+    assert received == [signal.SIGTERM]
+
+
+async def test_the_time_to_come_back_is_the_callers_and_each_reader_has_one_of_its_own() -> None:
+    async with Drain(signals=(), retry_ms=(7, 1_000_000)) as drain:
+        clients = [Client(EventSourceResponse(Closing(every_s=1).texts())) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        drain.begin()
+        await asyncio.gather(*(client.ended() for client in clients))
+    times = {last_retry_ms(client) for client in clients}
+    assert len(times) > 10
+    assert all(time is not None and 7 <= time <= 1_000_000 for time in times)
+
+
+async def test_a_stream_that_starts_during_the_drain_ends_at_once_and_unread() -> None:
+    async with Drain(signals=()) as drain:
+        drain.begin()
+        await drain.wait()
+        source = Closing()
+        client = Client(EventSourceResponse(source.texts()))
+        await client.ended()
+    assert source.made == 0
+    assert client.start["status"] == 200
+    assert client.terminated
+    assert last_retry_ms(client) is not None
+
+
+async def test_a_drain_that_begins_while_the_response_starts_ends_it_properly_too() -> None:
+    async with Drain(signals=()) as drain:
+        client = Client(EventSourceResponse(Closing().texts()))
+        client.reading.clear()
+        await asyncio.sleep(0)
+        drain.begin()
+        await asyncio.sleep(0.5)
+        client.reading.set()
+        await client.ended()
+    assert client.start["status"] == 200
+    assert client.terminated
+
+
+async def test_a_reader_that_takes_nothing_does_not_hold_up_the_drain() -> None:
+    async with Drain(signals=()) as drain:
+        source = Closing(every_s=1)
+        client = Client(EventSourceResponse(source.texts()))
+        await client.events(1)
+        client.reading.clear()
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        drain.begin()
+        with pytest.raises(SendTimeout):
+            await client.ended()
+        assert loop.time() - before <= 1.1
+    assert source.log == ["closing", "closed"]
+
+
+async def test_cleanup_that_takes_too_long_does_not_hold_up_the_drain() -> None:
+    async with Drain(signals=()) as drain:
+        source = Closing(every_s=1, cleanup_s=1000)
+        client = Client(EventSourceResponse(source.texts(), cleanup_timeout=3))
+        await client.events(1)
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        drain.begin()
+        await client.ended()
+        assert 3 <= loop.time() - before < 4
+    assert client.terminated
+
+
+async def test_a_stream_that_has_ended_or_whose_client_left_is_not_drained() -> None:
+    async def short() -> AsyncIterator[str]:
+        yield "all"
+
+    async with Drain(signals=()) as drain:
+        ended, left = (
+            Client(EventSourceResponse(short())),
+            Client(EventSourceResponse(Closing(every_s=1).texts())),
+        )
+        await ended.ended()
+        await left.events(1)
+        left.leave()
+        await left.ended()
+        drain.begin()
+        await asyncio.sleep(1)
+    assert ended.body == b"data: all\n\n"
+    assert b"retry" not in left.body
+
+
+async def test_leaving_the_drain_begins_it() -> None:
+    async with Drain(signals=()):
+        client = Client(EventSourceResponse(Closing(every_s=1).texts()))
+        await client.events(1)
+    await client.ended()
+    assert client.terminated
+
+
+async def test_without_a_drain_streams_go_on() -> None:
+    drain = Drain()
+    client = Client(EventSourceResponse(Closing(every_s=1).texts()))
+    with pytest.raises(UsageError, match="not entered"):
+        drain.begin()
+    assert not drain.begun
+    await client.events(3)
+    client.leave()
+    await client.ended()
+
+
+async def test_begin_may_be_called_from_another_thread_and_twice() -> None:
+    async with Drain(signals=()) as drain:
+        client = Client(EventSourceResponse(Closing(every_s=1).texts()))
+        await client.events(1)
+        for _ in range(2):
+            thread = threading.Thread(target=drain.begin)
+            thread.start()
+            thread.join()
+        await client.ended()
+    assert client.body.count(b"retry") == 1
+
+
+@pytest.mark.parametrize("make", [FastAPI, Starlette])
+async def test_it_is_a_lifespan_for_fastapi_and_starlette(
+    make: type[Starlette], received: list[int]
+) -> None:
+    drain = Drain()
+    app = make(lifespan=drain.lifespan)
+    async with app.router.lifespan_context(app):
+        signal.raise_signal(signal.SIGTERM)
+        await drain.wait()
+    assert received == [signal.SIGTERM]
+
+
+async def test_a_signal_that_nobody_else_handles_keeps_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[int] = []
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    async with Drain(signals=[signal.SIGTERM]) as drain:
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+        monkeypatch.setattr(signal, "raise_signal", raised.append)
+        handler(signal.SIGTERM, None)
+        await drain.wait()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert raised == [signal.SIGTERM]
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_an_ignored_signal_still_begins_the_drain() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    async with Drain() as drain:
+        signal.raise_signal(signal.SIGTERM)
+        await drain.wait()
+    assert signal.signal(signal.SIGTERM, before) == signal.SIG_IGN
+
+
+async def test_a_handler_that_outlives_its_drain_keeps_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[int] = []
+    async with Drain(signals=[signal.SIGTERM]):
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    before = signal.getsignal(signal.SIGTERM)
+    handler(signal.SIGTERM, None)
+    signal.signal(signal.SIGTERM, before)
+    assert raised == [signal.SIGTERM]
+
+
+async def test_a_handler_that_somebody_puts_over_ours_is_left_there(received: list[int]) -> None:
+    own = signal.getsignal(signal.SIGTERM)
+    async with Drain():
+        signal.signal(signal.SIGTERM, own)
+    assert signal.getsignal(signal.SIGTERM) == own
+    assert received == []
+
+
+def test_in_another_thread_no_signal_is_touched() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    async def enter() -> None:
+        async with Drain():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=lambda: asyncio.run(enter()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+async def test_a_loop_has_one_drain_at_a_time() -> None:
+    async with Drain():
+        with pytest.raises(UsageError, match="has a drain already"):
+            await Drain().__aenter__()
+    async with Drain():
+        pass
+
+
+@pytest.mark.parametrize("retry_ms", [(2, 1), (-1, 5), (0.5, 1), (True, 5)])
+def test_times_that_are_none_are_refused(retry_ms: tuple[int, int]) -> None:
+    with pytest.raises(InvalidField, match="retry"):
+        Drain(retry_ms=retry_ms)
