@@ -19,12 +19,18 @@ class Client:
     """
 
     def __init__(
-        self, app: ASGIApp, path: str = "/", *, method: str = "GET", json: object = None
+        self,
+        app: ASGIApp,
+        path: str = "/",
+        *,
+        type: str = "http",
+        method: str = "GET",
+        json: object = None,
     ) -> None:
         self._app = app
         path, _, query = path.partition("?")
         self._scope: MutableMapping[str, Any] = {
-            "type": "http",
+            "type": type,
             "method": method,
             "path": path,
             "query_string": query.encode(),

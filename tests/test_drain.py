@@ -138,6 +138,23 @@ async def test_a_stream_that_has_ended_or_whose_client_left_is_not_drained() -> 
     assert b"retry" not in left.body
 
 
+async def test_a_drain_at_the_very_end_of_a_stream_sends_nothing_more() -> None:
+    async def short() -> AsyncIterator[str]:
+        yield "all"
+
+    for turns in range(12):
+        async with Drain(signals=()) as drain:
+            client = Client(EventSourceResponse(short()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            drain.begin()
+            await client.ended()
+            sent = len(client.sent)
+            await asyncio.sleep(100)
+        assert client.terminated
+        assert len(client.sent) == sent
+
+
 async def test_leaving_the_drain_begins_it() -> None:
     async with Drain(signals=()):
         client = Client(EventSourceResponse(Closing(every_s=1).texts()))

@@ -136,6 +136,17 @@ async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_rea
         await anext(texts)
 
 
+async def test_a_websocket_handshake_is_denied_with_the_stream() -> None:
+    client = Client(EventSourceResponse(ticks(1), status_code=403), type="websocket")
+    await client.ended()
+    assert [message["type"] for message in client.sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+        "websocket.http.response.body",
+    ]
+    assert client.sent[0]["status"] == 403
+
+
 async def test_the_background_task_runs_after_the_stream_also_when_the_client_has_left() -> None:
     log: list[str] = []
     for leaves in (False, True):
@@ -306,6 +317,37 @@ async def test_a_client_that_leaves_at_the_last_event_is_no_error() -> None:
         await asyncio.sleep(after_s)
         client.leave()
         await client.ended()
+
+
+async def test_a_client_that_left_before_the_stream_began_leaves_the_source_closed() -> None:
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Message) -> None: ...
+
+    await EventSourceResponse(texts)({"type": "http", "method": "GET"}, receive, send)
+    assert source.log == ["closing", "closed"]
+
+
+async def test_a_finally_that_fails_after_a_send_timeout_is_told_as_its_cause() -> None:
+    async def failing() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "a"
+                await asyncio.sleep(1)
+        finally:
+            raise LookupError("in the finally")
+
+    client = Client(EventSourceResponse(failing(), send_timeout=5))
+    await client.events(1)
+    client.reading.clear()
+    with pytest.raises(SendTimeout) as raised:
+        await client.ended()
+    assert isinstance(raised.value.__cause__, LookupError)
 
 
 async def test_a_request_that_is_cancelled_closes_the_source_first() -> None:

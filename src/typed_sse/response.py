@@ -32,6 +32,8 @@ _FAREWELL_S = 1.0
 # What cleanup that was cancelled at its deadline has left to end.
 _LAST_CALL_S = 1.0
 
+_DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
 _PING = ServerSentEvent(comment="ping")
 
 
@@ -118,12 +120,14 @@ class EventSourceResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see the class for what it raises and when it returns."""
+        if scope["type"] == "websocket":
+            send = _denying(send)
         start: Message = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
-        if scope["method"] == "HEAD":
+        if scope.get("method") == "HEAD":
             await self._source.aclose()
             await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -146,12 +150,25 @@ class EventSourceResponse(Response):
                 drain.remove(connection.drain)
             connection.stop()
             await _finished(stream, self._cleanup_timeout_s)
+            if stream.cancelled():
+                # Where the client left before the first step, nobody has closed it.
+                await self._source.aclose()
         if left is not None and self._on_client_close is not None:
             await self._on_client_close(left)
+        late = stream.exception() if stream.done() and not stream.cancelled() else None
         if connection.failure is not None:
-            raise connection.failure
-        if stream.done() and not stream.cancelled():
-            stream.result()
+            raise connection.failure from late
+        if late is not None:
+            raise late
+
+
+def _denying(send: Send) -> Send:
+    """Answer a WebSocket handshake with an HTTP response instead, as Starlette's responses do."""
+
+    async def deny(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return deny
 
 
 class _ClientGoneError(Exception):
@@ -212,6 +229,8 @@ class _Connection:
 
     def drain(self, farewell: bytes) -> None:
         """Close the source, send `farewell` and end the body."""
+        if self._task.done():
+            return
         self._farewell = farewell
         # A reader that takes nothing must not hold up the shutdown.
         self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
@@ -336,7 +355,7 @@ async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message 
             try:
                 while True:
                     message = await receive()
-                    if message["type"] == "http.disconnect":
+                    if message["type"] in _DISCONNECTS:
                         return message
             finally:
                 waiting = False
