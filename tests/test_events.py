@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import pickle
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, NewType, TypeVar
@@ -20,7 +21,7 @@ from typed_sse.errors import (
     UndeclaredEvent,
     UnknownEvent,
 )
-from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.events import BaseEvent, EventUnion, codec_of
 from typed_sse.wire import Decoder, ServerSentEvent
 
 T = TypeVar("T")
@@ -177,6 +178,10 @@ def test_a_payload_that_went_wrong_after_it_was_checked_is_refused_on_the_way_ou
         event.encode()
 
 
+def test_what_a_class_needs_for_the_wire_is_made_once() -> None:
+    assert codec_of(Echo) is codec_of(Echo)
+
+
 # --- payload types and the wire
 
 
@@ -253,6 +258,16 @@ class WrappedPoints(WrappedList[Point]): ...
 class StillPoints(WrappedPoints): ...
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Table(BaseEvent[dict[K, V]], Generic[K, V]): ...
+
+
+class Ages(Table[str, int]): ...
+
+
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -273,6 +288,7 @@ WHEN = datetime(2026, 1, 2, tzinfo=UTC)
         (IntPair({"a": [1]}), '{"a":[1]}'),
         (WrappedPoints([Point(1, 2)]), '[{"x":1,"y":2}]'),
         (StillPoints([Point(1, 2)]), '[{"x":1,"y":2}]'),
+        (Ages({"ada": 36}), '{"ada":36}'),
         (Numbers([1], id="a", retry=5), "[1]"),
     ],
 )
@@ -378,7 +394,12 @@ class NoPayload(BaseEvent): ...  # type: ignore[type-arg]  # pyright: ignore[rep
 class NoSchema(BaseEvent[Unserialisable]): ...
 
 
-@pytest.mark.parametrize("cls", [BaseEvent, NoPayload, NoSchema, Wrapped, Listed, Wrapped[int]])
+class NoJsonSchema(BaseEvent[Callable[[], int]]): ...
+
+
+@pytest.mark.parametrize(
+    "cls", [BaseEvent, NoPayload, NoSchema, NoJsonSchema, Wrapped, Listed, Wrapped[int]]
+)
 def test_a_class_without_a_payload_type_of_its_own_is_no_event(
     cls: type[BaseEvent[object]],
 ) -> None:
@@ -473,7 +494,11 @@ def test_data_that_does_not_fit_is_the_peers_fault_and_not_repeated(
     assert "secret" not in str(error.value)
 
 
-@given(st.text(), st.none() | st.integers(), st.none() | st.integers(min_value=0, max_value=10**9))
+@given(
+    st.text(),
+    st.none() | st.integers(0, 10**18),
+    st.none() | st.integers(min_value=0, max_value=10**9),
+)
 def test_encoding_then_decoding_gives_the_event(
     message: str, id: int | None, retry: int | None
 ) -> None:

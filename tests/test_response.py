@@ -127,8 +127,11 @@ async def test_a_sync_generator_and_an_aiostream_stream_are_streamed() -> None:
 async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_read() -> None:
     source = Closing()
     texts = source.texts()
-    client = Client(EventSourceResponse(texts), method="HEAD")
+    log: list[str] = []
+    background = BackgroundTask(log.append, "background")
+    client = Client(EventSourceResponse(texts, background=background), method="HEAD")
     await client.ended()
+    assert log == ["background"]
     assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert (client.body, client.terminated) == (b"", True)
     assert source.made == 0
@@ -216,6 +219,31 @@ async def test_a_ping_message_that_cannot_be_made_ends_the_stream_with_its_error
     assert not client.terminated
 
 
+async def test_the_first_of_two_failures_is_the_one_that_is_raised() -> None:
+    def broken() -> ServerSentEvent:
+        raise LookupError("no ping")
+
+    async def sender() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("no data")
+
+    source = Closing(every_s=1000, cleanup_s=25)
+    response = EventSourceResponse(
+        source.texts(), ping_message_factory=broken, data_sender_callable=sender
+    )
+    with pytest.raises(LookupError, match="no data"):
+        await Client(response).ended()
+    assert source.log[0] == "closing"
+
+
+async def test_nothing_is_sent_after_the_end() -> None:
+    client = Client(EventSourceResponse(ticks(1)))
+    await client.ended()
+    sent = len(client.sent)
+    await asyncio.sleep(100)
+    assert len(client.sent) == sent
+
+
 async def test_sends_never_overlap_also_where_the_client_reads_slowly() -> None:
     client = Client(EventSourceResponse(ticks(10, every_s=3), ping=2, send_timeout=None))
     for _ in range(10):
@@ -268,6 +296,18 @@ async def test_a_server_that_refuses_a_ping_because_the_client_left_ends_the_str
     await client.events(1)
     client.refuse = OSError("gone")
     await client.ended()
+    assert asyncio.get_running_loop().time() < 100
+    assert source.log == ["closing", "closed"]
+
+
+async def test_a_server_that_refuses_the_very_start_leaves_the_source_closed() -> None:
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    client = Client(EventSourceResponse(texts))
+    client.refuse = OSError("gone")
+    await client.ended()
+    assert client.sent == []
     assert source.log == ["closing", "closed"]
 
 
@@ -576,6 +616,7 @@ async def test_a_data_sender_feeds_the_stream_and_is_cancelled_when_it_ends() ->
                 await queue.put(str(number))
                 await asyncio.sleep(1)
         finally:
+            await asyncio.sleep(1)
             log.append("sender closed")
 
     async def events() -> AsyncIterator[str]:

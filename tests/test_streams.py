@@ -3,6 +3,7 @@ import inspect
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Awaitable,
     Callable,
     Iterator,
 )
@@ -155,7 +156,9 @@ async def test_a_name_that_never_comes_to_be_is_an_error_at_the_first_call() -> 
         late_names.unresolvable()
 
 
-@pytest.mark.parametrize("annotation", [int, AsyncIterator, AsyncIterator[int], Tick, list])
+@pytest.mark.parametrize(
+    "annotation", [int, AsyncIterator, AsyncIterator[int], Tick, list, Awaitable[Tick]]
+)
 def test_an_annotation_that_is_no_iterator_of_events_is_refused(annotation: object) -> None:
     async def wrong() -> AsyncIterator[Any]:
         yield
@@ -405,6 +408,18 @@ async def test_a_reader_that_is_cancelled_twice_still_waits_for_the_sources() ->
     with pytest.raises(asyncio.CancelledError):
         await reader
     assert slow.log[-1] == "closed"
+
+
+async def test_a_close_that_is_cancelled_waits_for_the_sources_and_is_cancelled_then() -> None:
+    slow = Closing(every_s=1, cleanup_s=10)
+    merged = merge(slow.numbers())
+    await anext(merged)
+    closing = asyncio.create_task(merged.aclose())
+    await asyncio.sleep(1)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert slow.log == ["closing", "closed"]
 
 
 async def test_no_task_is_left_when_a_merge_has_ended() -> None:

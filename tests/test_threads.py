@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -14,15 +15,15 @@ from typed_sse.threads import MAX_BATCH, read_in_thread
 
 
 async def test_the_items_arrive_in_order_from_one_thread_that_is_not_the_loops() -> None:
-    threads: set[str] = set()
+    threads: set[tuple[str, bool]] = set()
 
     def numbers() -> Iterator[int]:
         for number in range(1000):
-            threads.add(threading.current_thread().name)
+            threads.add((threading.current_thread().name, threading.current_thread().daemon))
             yield number
 
     assert [number async for number in read_in_thread(numbers())] == list(range(1000))
-    assert threads == {"typed-sse generator"}
+    assert threads == {("typed-sse generator", True)}
 
 
 async def test_an_item_that_is_alone_is_handed_over_before_the_next_is_made() -> None:
@@ -59,6 +60,39 @@ async def test_the_thread_works_a_bounded_number_of_items_ahead() -> None:
             assert made <= taken + 2 * MAX_BATCH + 1
             if taken == 10 * MAX_BATCH:
                 break
+
+
+async def test_items_that_gather_while_the_reader_is_busy_arrive_in_one_hand_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    wakes = 0
+    wake = loop.call_soon_threadsafe
+
+    def counted(*args: Any) -> asyncio.Handle:
+        nonlocal wakes
+        wakes += 1
+        return wake(*args)
+
+    gathered = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield from range(MAX_BATCH)
+        gathered.set()
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    async with aclosing(read_in_thread(numbers())) as items:
+        reading = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        # The loop stands still until the thread has made all of them.
+        assert gathered.wait(10)
+        assert await reading == 0
+        assert [item async for item in items] == list(range(1, MAX_BATCH))
+    assert wakes <= 2
+
+
+def test_the_thread_is_never_more_than_64_items_ahead() -> None:
+    assert 2 * MAX_BATCH == 64
 
 
 async def test_an_error_comes_after_the_items_before_it() -> None:

@@ -1,7 +1,7 @@
 import enum
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -128,6 +128,13 @@ def test_a_retry_that_is_not_plain_ascii_digits_is_skipped(retry: str) -> None:
     decoder = Decoder()
     decoder.feed(f"retry: {retry}\n\n".encode())
     assert decoder.retry_ms is None
+
+
+def test_an_empty_chunk_between_cr_and_lf_changes_nothing() -> None:
+    decoder = Decoder()
+    chunks = (b"data: a\r", b"", b"\ndata: b\r\n\r\n")
+    [event] = [event for chunk in chunks for event in decoder.feed(chunk)]
+    assert event.data == "a\nb"
 
 
 # --- the decoder's limit
@@ -273,6 +280,7 @@ SOME_ID = UUID("12345678-1234-5678-1234-567812345678")
             {"at": WHEN, "day": date(2026, 1, 2)},
             '{"at":"2026-01-02T03:04:05+00:00","day":"2026-01-02"}',
         ),
+        ([time(3, 4)], '["03:04:00"]'),
         ([SOME_ID, Colour.RED], f'["{SOME_ID}","red"]'),
         (Payload(at=WHEN, note="n"), '{"at":"2026-01-02T03:04:05Z","theNote":"n"}'),
         (
@@ -312,8 +320,16 @@ def endless() -> list[object]:
     return around
 
 
+def deep() -> list[object]:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
 @pytest.mark.parametrize(
-    "data", [Loop(), b"bytes", {1, 2}, float("nan"), {(1, 2): 3}, endless(), {"deep": Loop()}]
+    "data",
+    [Loop(), b"bytes", {1, 2}, float("nan"), {(1, 2): 3}, endless(), {"deep": Loop()}, deep()],
 )
 def test_data_that_json_cannot_hold_is_refused_with_a_way_out(data: object) -> None:
     with pytest.raises(InvalidField, match=r"^data=.*cannot be written as JSON.*typed event"):
@@ -324,8 +340,11 @@ def test_data_that_json_cannot_hold_is_refused_with_a_way_out(data: object) -> N
     ("field", "value"),
     [
         *[("event", value) for value in ("a\nb", "a\rb", "", "\ud800", 7)],
-        *[("id", value) for value in ("a\nb", "a\rb", "a\0b", "\udfff", True, 1.5, b"1")],
-        *[("retry", value) for value in (-1, True, 1.5, "3", 10**15)],
+        *[
+            ("id", value)
+            for value in ("a\nb", "a\rb", "a\0b", "\udfff", True, 1.5, b"1", 1 << 64, 10**5000)
+        ],
+        *[("retry", value) for value in (-1, True, 1.5, "3", 10**15, 10**400)],
         *[("comment", value) for value in ("\ud800", 7)],
         ("data", "\ud800"),
     ],
@@ -336,6 +355,13 @@ def test_a_value_that_the_wire_cannot_hold_is_refused_by_name(field: str, value:
         ServerSentEvent(**fields)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert (error.value.field, error.value.value) == (field, value)
     assert str(error.value).startswith(f"{field}=")
+
+
+@pytest.mark.parametrize("field", ["id", "retry"])
+def test_a_number_of_more_digits_than_python_writes_is_refused_by_name(field: str) -> None:
+    fields: dict[str, Any] = {field: 10**5000}
+    with pytest.raises(InvalidField, match=f"^{field}="):
+        ServerSentEvent("x", **fields)
 
 
 def test_an_event_without_any_field_is_refused() -> None:
@@ -385,7 +411,11 @@ def test_json_data_comes_back_as_it_was(value: object) -> None:
     assert json.loads(received.data) == [value]
 
 
-@given(data=st.integers() | st.text(NO_LINE_ENDS), id=st.none() | ids | st.integers(), event=names)
+@given(
+    data=st.integers() | st.text(NO_LINE_ENDS),
+    id=st.none() | ids | st.integers(0, 10**18),
+    event=names,
+)
 def test_a_json_frame_is_what_the_event_encodes_to(
     data: object, id: str | int | None, event: str
 ) -> None:

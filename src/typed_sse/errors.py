@@ -17,15 +17,20 @@ This file imports nothing of ours and knows nothing of how an error comes to be.
         └── SendTimeout             the reader took nothing for too long
 """
 
+import reprlib
 from collections.abc import Iterable
 
-_SHOWN_CHARS = 120
+# Bounds depth and length, so that the value in a message costs nothing, however large it is.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 120
 
 
 def shown(value: object) -> str:
-    """Return `repr(value)`, cut to a length that is fit for a message."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}… ({len(text)} characters)"
+    """Return `repr(value)`, cut to what is fit for a message."""
+    try:
+        return _short.repr(value)
+    except ValueError:  # an int of more digits than Python writes out
+        return f"<{type(value).__name__}>"
 
 
 class TypedSSEError(Exception):

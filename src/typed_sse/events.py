@@ -373,7 +373,7 @@ def _name_of(cls: type) -> str:
 
 def _summary(error: ValidationError) -> str:
     # Where and why, but not the value: payloads do not belong in messages.
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the whole value"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {first['msg']}{more}"

@@ -193,7 +193,6 @@ class _Declaration:
             declared,
             globalns=getattr(self._function, "__globals__", None),
             localns=dict(inspect.getclosurevars(self._function).nonlocals),
-            include_extras=True,
         )["return"]
         if annotation is not type(None):
             origin, args = get_origin(annotation), get_args(annotation)

@@ -81,7 +81,6 @@ class _Worker(Generic[T]):
         """Wait until the iterator is closed, and raise what it has raised."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
         while not self._ended:
             await self.take()
         if self._failure is not None:

@@ -145,7 +145,10 @@ def checked_event_name(event: object) -> str:
 def checked_id(id: object) -> str:
     """Return `id` as it stands on the wire, or raise `InvalidField`."""
     if isinstance(id, int) and not isinstance(id, bool):
-        return str(int(id))
+        try:
+            return str(int(id))
+        except ValueError as error:
+            raise InvalidField("id", id, f"{error}; give a str") from None
     if not isinstance(id, str):
         raise InvalidField("id", id, "give a str or an int")
     if _NOT_IN_ID.search(id):
