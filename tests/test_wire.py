@@ -340,11 +340,8 @@ def test_data_that_json_cannot_hold_is_refused_with_a_way_out(data: object) -> N
     ("field", "value"),
     [
         *[("event", value) for value in ("a\nb", "a\rb", "", "\ud800", 7)],
-        *[
-            ("id", value)
-            for value in ("a\nb", "a\rb", "a\0b", "\udfff", True, 1.5, b"1", 1 << 64, 10**5000)
-        ],
-        *[("retry", value) for value in (-1, True, 1.5, "3", 10**15, 10**400)],
+        *[("id", value) for value in ("a\nb", "a\rb", "a\0b", "\udfff", True, 1.5, b"1")],
+        *[("retry", value) for value in (-1, True, 1.5, "3", 10**15)],
         *[("comment", value) for value in ("\ud800", 7)],
         ("data", "\ud800"),
     ],
