@@ -60,6 +60,8 @@ class Client:
                 raise self.refuse
             self.sent.append(message)
             self._arrived.set()
+            if message.get("more_body") is False:
+                self.leave()  # servers tell the end of a response in these words too
         finally:
             self._now_sending -= 1
 

@@ -2,7 +2,9 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -10,7 +12,14 @@ from starlette.applications import Starlette
 
 from client import Client
 from closing import Closing
-from typed_sse import Drain, EventSourceResponse, InvalidField, SendTimeout, UsageError
+from typed_sse import (
+    Drain,
+    EventSourceResponse,
+    InvalidField,
+    SendTimeout,
+    UndeclaredEvent,
+    UsageError,
+)
 from typed_sse.wire import Decoder
 
 
@@ -172,6 +181,54 @@ async def test_without_a_drain_streams_go_on() -> None:
     await client.events(3)
     client.leave()
     await client.ended()
+
+
+async def test_begin_twice_at_once_does_not_cut_the_cleanup_short() -> None:
+    async with Drain(signals=()) as drain:
+        source = Closing(every_s=1, cleanup_s=2)
+        client = Client(EventSourceResponse(source.texts()))
+        await client.events(1)
+        drain.begin()
+        drain.begin()
+        await client.ended()
+    assert source.log == ["closing", "closed"]
+
+
+async def test_a_source_that_goes_on_in_spite_of_the_drain_is_closed() -> None:
+    async def stubborn() -> AsyncIterator[str]:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+            yield "more"
+
+    async with Drain(signals=()) as drain:
+        client = Client(EventSourceResponse(stubborn()))
+        await client.events(2)
+        drain.begin()
+        await client.ended()
+    assert client.terminated
+    assert client.body.count(b"more") == 2
+
+
+async def test_a_drain_while_a_failed_source_cleans_up_does_not_hide_the_failure() -> None:
+    closed: list[bool] = []
+
+    async def lying() -> AsyncIterator[Any]:
+        try:
+            yield "a"
+            yield object()
+        finally:
+            await asyncio.sleep(5)
+            closed.append(True)
+
+    async with Drain(signals=()) as drain:
+        client = Client(EventSourceResponse(lying()))
+        await asyncio.sleep(1)
+        drain.begin()
+        with pytest.raises(UndeclaredEvent):
+            await client.ended()
+    assert closed == [True]
+    assert not client.terminated
 
 
 async def test_begin_may_be_called_from_another_thread_and_twice() -> None:

@@ -173,9 +173,11 @@ def test_several_faults_in_a_payload_are_counted() -> None:
 
 def test_a_payload_that_went_wrong_after_it_was_checked_is_refused_on_the_way_out() -> None:
     event = Echo(EchoPayload(message="x"))
-    event.data.message = 7  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(InvalidPayload, match="Echo"):
+    event.data.message = 123456  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(InvalidPayload, match="Echo") as error:
         event.encode()
+    assert "123456" not in str(error.value)
+    assert "123456" in str(error.value.__cause__)
 
 
 def test_what_a_class_needs_for_the_wire_is_made_once() -> None:
@@ -364,6 +366,11 @@ def test_a_union_has_a_schema_for_each_event_as_it_is_sent() -> None:
     assert schemas["aliased_event"]["required"] == ["userId", "at"]
 
 
+def test_a_payload_without_a_json_schema_is_an_error_where_the_schema_is_asked_for() -> None:
+    with pytest.raises(InvalidDeclaration, match="NoJsonSchema"):
+        EventUnion(NoJsonSchema).schemas()
+
+
 def test_two_classes_with_one_name_cannot_be_in_one_union() -> None:
     class Other(BaseEvent[int], event="echo"): ...
 
@@ -397,8 +404,11 @@ class NoSchema(BaseEvent[Unserialisable]): ...
 class NoJsonSchema(BaseEvent[Callable[[], int]]): ...
 
 
+class Late(BaseEvent["EchoPayload"]): ...
+
+
 @pytest.mark.parametrize(
-    "cls", [BaseEvent, NoPayload, NoSchema, NoJsonSchema, Wrapped, Listed, Wrapped[int]]
+    "cls", [BaseEvent, NoPayload, NoSchema, Late, Wrapped, Listed, Wrapped[int]]
 )
 def test_a_class_without_a_payload_type_of_its_own_is_no_event(
     cls: type[BaseEvent[object]],

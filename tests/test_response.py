@@ -3,6 +3,7 @@ import logging
 import math
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import aiostream
@@ -198,6 +199,12 @@ async def test_the_ping_can_be_any_message() -> None:
     assert client.chunks[0] == b"event: beat\ndata: \n\n"
 
 
+async def test_none_for_the_ping_message_is_the_default() -> None:
+    client = Client(EventSourceResponse(silence(20), ping_message_factory=None))
+    await client.ended()
+    assert client.chunks[0] == b": ping\n\n"
+
+
 async def test_a_subclass_may_have_another_default_interval() -> None:
     class Patient(EventSourceResponse):
         DEFAULT_PING_INTERVAL = 30.0
@@ -318,6 +325,109 @@ async def test_an_oserror_of_the_source_is_not_taken_for_a_client_that_left() ->
 
     with pytest.raises(ConnectionResetError, match="the database"):
         await Client(EventSourceResponse(failing())).ended()
+
+
+async def test_the_close_handler_is_called_when_a_send_finds_the_client_gone() -> None:
+    messages: list[Message] = []
+
+    async def left(message: Message) -> None:
+        messages.append(message)
+
+    client = Client(EventSourceResponse(ticks(9), client_close_handler_callable=left))
+    await client.events(1)
+    client.refuse = OSError("gone")
+    await client.ended()
+    assert messages == [{"type": "http.disconnect"}]
+
+
+async def test_a_source_that_yields_in_answer_to_its_cancellation_is_closed_and_not_sent() -> None:
+    async def farewell() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "more"
+                await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            yield "bye"
+
+    async def stubborn() -> AsyncIterator[str]:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+            yield "more"
+
+    for source in (farewell, stubborn):
+        client = Client(EventSourceResponse(source()))
+        await client.events(3)
+        client.leave()
+        before = asyncio.get_running_loop().time()
+        await client.ended()
+        assert asyncio.get_running_loop().time() - before < 1
+        assert client.body == b"data: more\n\n" * 3
+
+
+async def test_a_source_that_is_cancelled_from_within_is_no_clean_end() -> None:
+    async def cancelled() -> AsyncIterator[str]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    client = Client(EventSourceResponse(cancelled()))
+    with pytest.raises(asyncio.CancelledError):
+        await client.ended()
+    assert not client.terminated
+
+
+async def test_a_source_that_ends_because_a_helper_failed_is_no_clean_end() -> None:
+    async def giving_up() -> AsyncIterator[str]:
+        yield "a"
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1000)
+
+    async def sender() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("no data")
+
+    client = Client(EventSourceResponse(giving_up(), data_sender_callable=sender))
+    with pytest.raises(LookupError, match="no data"):
+        await client.ended()
+    assert not client.terminated
+
+
+async def test_a_timeout_of_the_servers_send_is_not_taken_for_a_client_that_left() -> None:
+    client = Client(EventSourceResponse(ticks(9)))
+    client.refuse = TimeoutError("the server's own")
+    with pytest.raises(TimeoutError, match="the server's own"):
+        await client.ended()
+
+
+async def test_a_sync_generator_may_use_its_object_again() -> None:
+    def reusing() -> Iterator[dict[str, object]]:
+        fields: dict[str, object] = {}
+        for number in range(50):
+            fields["data"] = number
+            yield fields
+
+    client = Client(EventSourceResponse(reusing(), ping=0, send_timeout=None))
+    await client.ended()
+    assert [event.data for event in await client.events(50)] == [str(n) for n in range(50)]
+
+
+async def test_a_sync_generator_that_yields_what_nobody_declared_is_an_error_and_is_closed() -> (
+    None
+):
+    closed: list[bool] = []
+
+    def lying() -> Iterator[Any]:
+        try:
+            yield "a"
+            yield 7
+        finally:
+            closed.append(True)
+
+    client = Client(EventSourceResponse(lying(), ping=0, send_timeout=None))
+    with pytest.raises(UndeclaredEvent, match="int"):
+        await client.ended()
+    assert client.body == b"data: a\n\n"
+    assert closed == [True]
 
 
 async def test_the_close_handler_is_called_when_the_client_leaves_and_only_then() -> None:
@@ -645,7 +755,7 @@ async def test_a_data_sender_that_fails_ends_the_stream_with_its_error() -> None
 
 
 @pytest.mark.parametrize("option", ["ping", "send_timeout", "cleanup_timeout"])
-@pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "15"])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "15", 10**400])
 def test_a_duration_that_is_none_is_refused_by_name(option: str, value: object) -> None:
     make: Any = EventSourceResponse
     with pytest.raises(InvalidField, match=f"^{option}=.*number of seconds"):

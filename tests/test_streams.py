@@ -7,11 +7,13 @@ from collections.abc import (
     Callable,
     Iterator,
 )
-from contextlib import aclosing
-from typing import Any, cast
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Annotated, Any, cast
 
 import aiostream
 import pytest
+from typing_extensions import TypeAliasType
 
 import late_names
 from closing import Closing
@@ -157,7 +159,7 @@ async def test_a_name_that_never_comes_to_be_is_an_error_at_the_first_call() -> 
 
 
 @pytest.mark.parametrize(
-    "annotation", [int, AsyncIterator, AsyncIterator[int], Tick, list, Awaitable[Tick]]
+    "annotation", [int, AsyncIterator, AsyncIterator[int], Tick, list, Awaitable[Tick], None]
 )
 def test_an_annotation_that_is_no_iterator_of_events_is_refused(annotation: object) -> None:
     async def wrong() -> AsyncIterator[Any]:
@@ -166,6 +168,42 @@ def test_an_annotation_that_is_no_iterator_of_events_is_refused(annotation: obje
     wrong.__annotations__["return"] = annotation
     with pytest.raises(InvalidDeclaration):
         event_source(wrong)
+
+
+TickSource = TypeAliasType("TickSource", AsyncIterator[Tick])
+
+
+async def test_an_alias_of_the_annotation_declares_as_well() -> None:
+    for annotation in (TickSource, Annotated[AsyncIterator[Tick], "with a remark"]):
+
+        async def aliased() -> AsyncIterator[Tick]:
+            yield Tick(1)
+
+        aliased.__annotations__["return"] = annotation
+        assert event_source(aliased)().events == EventUnion(Tick)
+
+
+class Callee:
+    async def __call__(self) -> AsyncIterator[Tick]:
+        yield Tick(1)
+
+
+async def coroutine() -> AsyncIterator[Tick]:
+    return ticks(1)
+
+
+@pytest.mark.parametrize(
+    "thing", [partial(ticks, 1), Callee(), coroutine, len, staticmethod(ticks)]
+)
+def test_what_is_no_generator_function_is_refused(thing: Any) -> None:
+    with pytest.raises(InvalidDeclaration, match="is no generator function"):
+        event_source(thing)
+
+
+async def test_the_annotation_is_resolved_where_it_was_written() -> None:
+    stream = late_names.decorated()
+    assert stream.events is not None
+    assert list(stream.events.classes) == ["late"]
 
 
 def test_names_that_collide_are_refused_where_they_are_declared() -> None:
@@ -291,6 +329,50 @@ def test_merging_streams_whose_names_collide_is_an_error() -> None:
 
     with pytest.raises(InvalidDeclaration, match="both are named 'tick'"):
         merge(ticks(1), others())
+
+
+def test_merging_a_stream_with_itself_is_an_error() -> None:
+    stream = ticks(1)
+    with pytest.raises(InvalidField, match="read once"):
+        merge(stream, stream)
+
+
+async def test_a_source_that_yields_in_answer_to_its_cancellation_does_not_hang_the_merge() -> None:
+    async def farewell() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "more"
+                await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            yield "bye"
+            raise
+
+    async def stubborn() -> AsyncIterator[str]:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+            yield "more"
+
+    merged = merge(farewell(), stubborn())
+    for _ in range(4):
+        assert await anext(merged) == "more"
+    await asyncio.wait_for(merged.aclose(), 5)
+
+
+async def test_every_source_behind_an_unread_stream_is_closed_also_where_one_fails() -> None:
+    async def failing() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            raise LookupError("in the finally")
+
+    closing = Closing()
+    sources = [closing.numbers(), failing()]
+    for source in sources:
+        await anext(source)
+    with pytest.raises(LookupError, match="in the finally"):
+        await merge(*sources).aclose()
+    assert closing.log == ["closing", "closed"]
 
 
 def test_merging_nothing_is_an_error() -> None:

@@ -251,6 +251,25 @@ async def test_a_generator_that_is_never_read_starts_no_thread() -> None:
     assert threading.active_count() == before
 
 
+def test_a_thread_that_waits_for_a_reader_whose_loop_is_closed_ends_by_itself() -> None:
+    ended = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            ended.set()
+
+    loop = asyncio.new_event_loop()
+    items = read_in_thread(numbers())
+    assert loop.run_until_complete(anext(items)) == 1
+    loop.close()
+    assert ended.wait(10)
+    del items
+    gc.collect()
+
+
 def test_a_thread_that_outlives_its_loop_ends_by_itself() -> None:
     go_on, ended = threading.Event(), threading.Event()
 

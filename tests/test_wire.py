@@ -1,7 +1,10 @@
 import enum
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -114,6 +117,19 @@ def test_a_retry_counts_as_soon_as_its_line_has_ended() -> None:
         decoder.feed(chunk)
         seen.append(decoder.retry_ms)
     assert seen == [None, 10, 10, 20]
+
+
+def test_asking_for_the_retry_after_each_chunk_looks_at_each_line_once() -> None:
+    decoder = Decoder()
+    tail = decoder._tail = CountingBytearray()
+    for _ in range(100):
+        decoder.feed(b"data: x\n")
+        assert decoder.retry_ms is None
+        assert decoder._scanned == len(tail)
+    decoder.feed(b"retry: 5\n")
+    assert decoder.retry_ms == 5
+    decoder.feed(b"\nretry: 6\n")
+    assert decoder.retry_ms == 6
 
 
 def test_a_received_event_carries_the_retry_of_its_own_block_only() -> None:
@@ -261,6 +277,16 @@ class Payload(BaseModel):
     note: str = Field(serialization_alias="theNote")
 
 
+class Shade(enum.Enum):
+    DARK = "dark"
+
+
+@dataclass
+class Point:
+    x: int
+    y: object
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 
@@ -281,6 +307,9 @@ SOME_ID = UUID("12345678-1234-5678-1234-567812345678")
             '{"at":"2026-01-02T03:04:05+00:00","day":"2026-01-02"}',
         ),
         ([time(3, 4)], '["03:04:00"]'),
+        ([Decimal("1.50"), PurePosixPath("/a")], '["1.50","/a"]'),
+        ([{1}, frozenset({"a"})], '[[1],["a"]]'),
+        ([Shade.DARK, Point(1, Point(2, None))], '["dark",{"x":1,"y":{"x":2,"y":null}}]'),
         ([SOME_ID, Colour.RED], f'["{SOME_ID}","red"]'),
         (Payload(at=WHEN, note="n"), '{"at":"2026-01-02T03:04:05Z","theNote":"n"}'),
         (
@@ -305,9 +334,15 @@ class Number(enum.IntEnum):
     SEVEN = 7
 
 
+class Wait(int, enum.Enum):
+    LONG = 9
+
+
 def test_members_of_enums_are_written_by_value() -> None:
-    event = ServerSentEvent(Kind.ECHO, event=Kind.ECHO, id=Number.SEVEN, comment=Kind.ECHO)
-    assert event.encode() == b": echo\nid: 7\nevent: echo\ndata: echo\n\n"
+    event = ServerSentEvent(
+        Kind.ECHO, event=Kind.ECHO, id=Number.SEVEN, retry=Wait.LONG, comment=Kind.ECHO
+    )
+    assert event.encode() == b": echo\nid: 7\nevent: echo\nretry: 9\ndata: echo\n\n"
 
 
 class Loop:
@@ -329,7 +364,7 @@ def deep() -> list[object]:
 
 @pytest.mark.parametrize(
     "data",
-    [Loop(), b"bytes", {1, 2}, float("nan"), {(1, 2): 3}, endless(), {"deep": Loop()}, deep()],
+    [Loop(), b"bytes", float("nan"), {(1, 2): 3}, endless(), {"deep": Loop()}, deep()],
 )
 def test_data_that_json_cannot_hold_is_refused_with_a_way_out(data: object) -> None:
     with pytest.raises(InvalidField, match=r"^data=.*cannot be written as JSON.*typed event"):

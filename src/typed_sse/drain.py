@@ -131,6 +131,8 @@ class Drain:
             signal.raise_signal(number)
 
     def _begin_here(self) -> None:
+        if self.begun:
+            return
         self._begun.set()
         for end in list(self._streams):
             end(self._farewell())

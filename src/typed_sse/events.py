@@ -12,6 +12,7 @@ from types import MappingProxyType, UnionType
 from typing import (
     Annotated,
     ClassVar,
+    ForwardRef,
     Generic,
     Protocol,
     Self,
@@ -66,7 +67,8 @@ class BaseEvent(Generic[T_co]):
     anything that Pydantic can serialise: models, dataclasses, TypedDicts, unions, lists, `str`.
 
     Events are immutable. On the wire `data` is one line of JSON, written by the declared type:
-    aliases and field options apply, and fields that a subclass of the payload adds stay here.
+    aliases and field options apply, fields that a subclass of the payload adds stay here, and NaN
+    is `null` unless the payload's own configuration says otherwise.
 
     Args:
         data: the payload, validated at once.
@@ -146,14 +148,17 @@ class BaseEvent(Generic[T_co]):
             id: the id to send where the event has none of its own; none by default.
 
         Raises:
-            InvalidPayload: the payload was changed since, and no longer fits its type.
+            InvalidPayload: the payload cannot be written as its type: it was changed since it was
+                checked, or the type takes what JSON does not.
             InvalidField: `id` cannot be on the wire.
         """
         codec = codec_of(type(self))
         try:
             data = codec.to_json(self.data, by_alias=True, warnings="error")
         except PydanticSerializationError as error:
-            raise InvalidPayload(_name_of(type(self)), str(error)) from error
+            # Its text repeats the payload, which does not belong in a message.
+            reason = "it cannot be written as that type; the cause says where"
+            raise InvalidPayload(_name_of(type(self)), reason) from error
         given = self.id
         if given is None and id is not None:
             given = checked_id(id)
@@ -231,7 +236,7 @@ class EventUnion(Generic[E_co]):
 
         Raises:
             UndeclaredEvent: the event's class is not in the union.
-            InvalidPayload: the payload was changed since, and no longer fits its type.
+            InvalidPayload: the payload cannot be written as its type.
             InvalidField: `id` cannot be on the wire.
         """
         # `check` makes the covariant parameter safe: a wider view of the union still refuses.
@@ -261,11 +266,18 @@ class EventUnion(Generic[E_co]):
         return _new(cls, data, received.id, received.retry)
 
     def schemas(self) -> dict[str, dict[str, object]]:
-        """Return event name -> JSON schema of the payload as it is sent (2020-12, by alias)."""
-        return {
-            name: codec_of(cls).adapter.json_schema(mode="serialization")
-            for name, cls in self.classes.items()
-        }
+        """Return event name -> JSON schema of the payload as it is sent (2020-12, by alias).
+
+        Raises:
+            InvalidDeclaration: a payload type has no JSON schema; the message names the class.
+        """
+        schemas: dict[str, dict[str, object]] = {}
+        for name, cls in self.classes.items():
+            try:
+                schemas[name] = codec_of(cls).adapter.json_schema(mode="serialization")
+            except PydanticUserError as error:
+                raise InvalidDeclaration((_name_of(cls),), str(error)) from error
+        return schemas
 
 
 def codec_of(cls: type[BaseEvent[object]]) -> _Codec:
@@ -279,6 +291,11 @@ def codec_of(cls: type[BaseEvent[object]]) -> _Codec:
 
 def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
     payload = cls.__payload_type__
+    if isinstance(payload, ForwardRef):
+        reason = (
+            f"its payload type is a forward reference, {payload.__forward_arg__!r}; define it above"
+        )
+        raise InvalidDeclaration((_name_of(cls),), reason)
     if payload is None or isinstance(payload, TypeVar) or _parameters(payload):
         reason = "its payload type is open; declare class Name(BaseEvent[Payload]) and use that"
         raise InvalidDeclaration((_name_of(cls),), reason)
@@ -288,7 +305,6 @@ def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
     try:
         head = json_head(cls.event_name)
         adapter = TypeAdapter(cast("TypeForm[object]", payload))
-        adapter.json_schema(mode="serialization")
     except (InvalidField, PydanticSchemaGenerationError, PydanticUserError) as error:
         raise InvalidDeclaration((_name_of(cls),), str(error)) from error
     codec = _Codec(head, adapter, adapter.validator.validate_python, adapter.serializer.to_json)
@@ -336,15 +352,21 @@ class _TypeAlias(Protocol):
     def __value__(self) -> object: ...
 
 
+def aliased(annotation: object) -> object:
+    """Return what an annotation stands for: without `Annotated`, an alias replaced by its value."""
+    if get_origin(annotation) is Annotated:
+        return aliased(get_args(annotation)[0])
+    if isinstance(annotation, _TypeAlias):
+        return aliased(annotation.__value__)
+    return annotation
+
+
 def _classes_in(annotation: object) -> Iterator[type[BaseEvent[object]]]:
+    annotation = aliased(annotation)
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         for member in get_args(annotation):
             yield from _classes_in(member)
-    elif origin is Annotated:
-        yield from _classes_in(get_args(annotation)[0])
-    elif isinstance(annotation, _TypeAlias):
-        yield from _classes_in(annotation.__value__)
     elif _is_event_class(annotation):
         yield annotation
     else:

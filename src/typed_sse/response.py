@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from typed_sse.drain import current_drain
 from typed_sse.errors import InvalidField, SendTimeout
-from typed_sse.sources import Closable, Sendable, encode, opened
+from typed_sse.sources import Closable, Sendable, encode, opened_for_sending
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")
@@ -33,6 +33,9 @@ _FAREWELL_S = 1.0
 _LAST_CALL_S = 1.0
 
 _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
+# About thirty years; beyond it, floats and timers give up in ways of their own.
+_LONGEST_S = 1e9
 
 _PING = ServerSentEvent(comment="ping")
 
@@ -51,7 +54,8 @@ class EventSourceResponse(Response):
         status_code: 200 by default; browsers take no other.
         headers: further headers. They win over the defaults `Cache-Control: no-cache,
             no-transform` and `X-Accel-Buffering: no`.
-        background: what Starlette runs after the response, also when the client has left.
+        background: what Starlette runs after the response, also when the client has left; not
+            after an error.
         ping: seconds without an event after which a keep-alive is sent: 15 by default
             (`DEFAULT_PING_INTERVAL`), 0 for none.
         ping_message_factory: makes the keep-alive; by default the comment `ping`.
@@ -64,7 +68,7 @@ class EventSourceResponse(Response):
             limit. Cleanup that takes longer is logged and left behind.
 
     Raises:
-        InvalidField: `content` is not iterable, or a number is negative, not finite, or no number.
+        InvalidField: `content` is not iterable, or a number is negative, beyond 1e9, or no number.
 
     Calling the response streams. It raises what the source raises, after everything that was
     yielded before has been sent, and leaves the body unterminated, so that a client can tell a
@@ -93,17 +97,17 @@ class EventSourceResponse(Response):
         *,
         background: BackgroundTask | None = None,
         ping: float | None = None,
-        ping_message_factory: Callable[[], Sendable] = _default_ping,
+        ping_message_factory: Callable[[], Sendable] | None = None,
         data_sender_callable: Callable[[], Coroutine[object, object, object]] | None = None,
         send_timeout: float | None = 30.0,
         client_close_handler_callable: Callable[[Message], Awaitable[None]] | None = None,
         cleanup_timeout: float | None = 30.0,
     ) -> None:
-        self._source = opened(content)
+        self._source = opened_for_sending(content)
         self.status_code = status_code
         self.background = background
         self._ping_s = self.DEFAULT_PING_INTERVAL if ping is None else _seconds("ping", ping)
-        self._ping_message = ping_message_factory
+        self._ping_message = ping_message_factory or _default_ping
         self._data_sender = data_sender_callable
         self._send_timeout_s = (
             None
@@ -150,16 +154,19 @@ class EventSourceResponse(Response):
                 drain.remove(connection.drain)
             connection.stop()
             await _finished(stream, self._cleanup_timeout_s)
-            if stream.cancelled():
-                # Where the client left before the first step, nobody has closed it.
+            if not connection.started:
                 await self._source.aclose()
-        if left is not None and self._on_client_close is not None:
-            await self._on_client_close(left)
+        # Servers say "disconnect" after a complete response as well.
+        client_left = connection.gone or (left is not None and not connection.complete)
+        if client_left and self._on_client_close is not None:
+            await self._on_client_close(left or {"type": "http.disconnect"})
         late = stream.exception() if stream.done() and not stream.cancelled() else None
         if connection.failure is not None:
             raise connection.failure from late
         if late is not None:
             raise late
+        if stream.cancelled() and not connection.cancelled:
+            stream.result()  # the source itself has raised CancelledError
 
 
 def _denying(send: Send) -> Send:
@@ -194,6 +201,7 @@ class _Connection:
         send_timeout_s: float | None,
     ) -> None:
         self.failure: BaseException | None = None
+        self.started = self.complete = self.gone = self.cancelled = False
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._farewell: bytes | None = None
         self._reading = False
@@ -225,7 +233,11 @@ class _Connection:
     def stop(self) -> None:
         """Cancel the stream, unless it is ending by itself."""
         if not self.over.done():
-            self._task.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self.cancelled = True
+        self._task.cancel()
 
     def drain(self, farewell: bytes) -> None:
         """Close the source, send `farewell` and end the body."""
@@ -236,7 +248,7 @@ class _Connection:
         self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
         self._watch()
         if self._reading:
-            self._task.cancel()
+            self._cancel()
         self._end()
 
     def _end(self) -> None:
@@ -249,6 +261,7 @@ class _Connection:
         source: Closable[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
+        self.started = True
         try:
             try:
                 async with aclosing(source):
@@ -262,9 +275,12 @@ class _Connection:
                 if self._farewell is None:
                     raise
                 self._task.uncancel()
-            await self._put_body(self._farewell or b"", more=False)
+            # A source may end in answer to its cancellation: that is no clean end.
+            if not self.cancelled or self._farewell is not None:
+                await self._put_body(self._farewell or b"", more=False)
+                self.complete = True
         except _ClientGoneError:
-            pass
+            self.gone = True
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -275,12 +291,16 @@ class _Connection:
     async def _put_all(self, source: Closable[object]) -> None:
         self._reading = True
         sent = 0
-        async for item in source:
-            await self._put_body(encode(item), more=True)
-            sent += 1
-            if sent % _FRAMES_A_TURN == 0:
-                await asyncio.sleep(0)
-        self._reading = False
+        try:
+            async for item in source:
+                if self.cancelled:
+                    break  # it yields in answer to its cancellation: closing it ends it
+                await self._put_body(encode(item), more=True)
+                sent += 1
+                if sent % _FRAMES_A_TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            self._reading = False
 
     async def _put_body(self, body: bytes, *, more: bool) -> None:
         await self._put({"type": "http.response.body", "body": body, "more_body": more})
@@ -290,6 +310,8 @@ class _Connection:
             self._sending_since = self._loop.time()
             try:
                 await self._send(message)
+            except TimeoutError:
+                raise
             except OSError as error:  # how ASGI 2.4 and later says that the client has left
                 raise _ClientGoneError from error
             finally:
@@ -327,13 +349,14 @@ class _Connection:
         try:
             await work
         except _ClientGoneError:
-            self._task.cancel()
+            self.gone = True
+            self._cancel()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
-        self._task.cancel()
+        self._cancel()
 
 
 async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:
@@ -395,7 +418,7 @@ def _seconds(field: str, value: object, *, above_zero: bool = False) -> float:
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and 0 <= value < math.inf
+        and 0 <= value <= _LONGEST_S
         and not (above_zero and value == 0)
     ):
         return float(value)

@@ -8,7 +8,9 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Awaitable,
+    Generator,
     Iterable,
+    Iterator,
     Mapping,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
@@ -35,6 +37,31 @@ class Closable(Protocol[T_co]):
     def aclose(self) -> Awaitable[None]:
         """End the iterator; what it holds open is released when this returns."""
         raise NotImplementedError
+
+
+class Frame(bytes):
+    """An event that is encoded already."""
+
+
+def opened_for_sending(content: AsyncIterable[T] | Iterable[T]) -> Closable[T | Frame]:
+    """As `opened`, but what a sync iterable yields is encoded at once, in its thread.
+
+    The thread works ahead of the reader, so an object that the iterable uses again must be on its
+    way before the next one is made.
+    """
+    if isinstance(content, AsyncIterable) or not _is_iterable(content):
+        return opened(content)
+    return opened(_encoded(content))
+
+
+def _encoded(items: Iterable[object]) -> Iterator[Frame]:
+    iterator = iter(items)
+    try:
+        for item in iterator:
+            yield Frame(encode(item))
+    finally:
+        if isinstance(iterator, Generator):
+            cast("Generator[object]", iterator).close()
 
 
 def opened(content: AsyncIterable[T] | Iterable[T]) -> Closable[T]:
@@ -80,6 +107,8 @@ def encode(item: object) -> bytes:
         InvalidPayload: a typed event's payload was changed since, and no longer fits.
     """
     match item:
+        case Frame():
+            return item
         case BaseEvent() | ServerSentEvent():
             return item.encode()
         case str():

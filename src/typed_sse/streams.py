@@ -17,10 +17,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from functools import reduce, update_wrapper
-from types import AsyncGeneratorType, SimpleNamespace
+from types import AsyncGeneratorType, FunctionType, SimpleNamespace
 from typing import (
     Any,
     Generic,
@@ -35,7 +35,7 @@ from typing import (
 )
 
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
-from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.events import BaseEvent, EventUnion, aliased
 from typed_sse.sources import Closable, opened
 
 P = ParamSpec("P")
@@ -46,6 +46,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
+U = TypeVar("U")
 
 
 class EventStream(AsyncIterator[T_co], Generic[T_co]):
@@ -88,10 +89,11 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         Cancellation: as in any async generator, a cancellation that arrives while a `finally`
             waits is raised there; a merge still waits until every source is closed.
         """
-        await self._source.aclose()
-        # A generator that never started does not run its `finally`, so nobody closed these.
-        for source in self._behind:
-            await source.aclose()
+        async with AsyncExitStack() as stack:
+            # A generator that never started does not run its `finally`, so nobody closed these.
+            for source in self._behind:
+                stack.push_async_callback(source.aclose)
+            stack.push_async_callback(self._source.aclose)
 
 
 class _EventSource(Protocol):
@@ -122,11 +124,13 @@ def event_source(
     Events without an `id` get the running one: 0 for the first event of the stream, 1 for the next.
 
     A sync generator runs from start to end in one worker thread of its own, which works at most 64
-    events ahead of the reader; closing the stream waits for the `next()` that is under way.
+    events ahead of the reader: it must not change a payload that it has yielded. Closing the stream
+    waits for the `next()` that is under way.
 
     Raises:
-        InvalidDeclaration: at declaration, for an annotation that is no iterator of event classes,
-            or names that collide; at the first call, where a name in it is still unknown.
+        InvalidDeclaration: at declaration, for what is no generator function, an annotation that
+            is no iterator of event classes, or names that collide; at the first call, where a name
+            in it is still unknown.
 
     The streams raise `UndeclaredEvent` at an object that the annotation does not name, after
     closing the generator; and whatever the generator raises.
@@ -165,7 +169,10 @@ class _Declaration:
     """
 
     def __init__(self, function: Callable[..., object]) -> None:
-        self._function = function
+        if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+            reason = "is no generator function; decorate the function that yields, under any other"
+            raise InvalidDeclaration((str(function),), reason)
+        self._function: Callable[..., object] = function
         self._resolved = False
         self._events: EventUnion[BaseEvent[object]] | None = None
         with suppress(NameError):
@@ -185,22 +192,33 @@ class _Declaration:
         return f"{self._function.__module__}.{self._function.__qualname__}"
 
     def _resolve(self) -> None:
-        # Only the return annotation: the parameters' may name what exists for type checkers alone.
-        declared = SimpleNamespace(
-            __annotations__={"return": self._function.__annotations__.get("return")}
-        )
-        annotation = get_type_hints(
-            declared,
-            globalns=getattr(self._function, "__globals__", None),
-            localns=dict(inspect.getclosurevars(self._function).nonlocals),
-        )["return"]
-        if annotation is not type(None):
-            origin, args = get_origin(annotation), get_args(annotation)
-            if not isinstance(origin, type) or not issubclass(origin, AsyncIterable | Iterable):
-                reason = f"annotate what it yields, as AsyncIterator[Event], not {annotation}"
-                raise InvalidDeclaration((self._name,), reason)
-            self._events = EventUnion[BaseEvent[object]](args[0])
+        # Where the annotation was written: below whatever decorators have wrapped it in.
+        function = cast("FunctionType", inspect.unwrap(self._function))
+        if "return" in function.__annotations__:
+            # Only the return annotation: the others may name what exists for type checkers alone.
+            declared = SimpleNamespace(
+                __annotations__={"return": function.__annotations__["return"]}
+            )
+            hints = get_type_hints(declared, function.__globals__, _closure(function))
+            self._events = self._union(hints["return"])
         self._resolved = True
+
+    def _union(self, annotation: object) -> EventUnion[BaseEvent[object]]:
+        annotation = aliased(annotation)
+        origin, args = get_origin(annotation), get_args(annotation)
+        if not isinstance(origin, type) or not issubclass(origin, AsyncIterable | Iterable):
+            reason = f"annotate what it yields, as AsyncIterator[Event], not {annotation}"
+            raise InvalidDeclaration((self._name,), reason)
+        return EventUnion[BaseEvent[object]](args[0])
+
+
+def _closure(function: FunctionType) -> dict[str, object]:
+    """Return the local names around a function that have a value by now."""
+    names: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # still empty: defined further down
+            names[name] = cell.cell_contents
+    return names
 
 
 async def _numbered(
@@ -230,6 +248,25 @@ def merge(
     a: AsyncIterable[A], b: AsyncIterable[B], c: AsyncIterable[C], d: AsyncIterable[D], /
 ) -> EventStream[A | B | C | D]: ...
 @overload
+def merge(
+    a: AsyncIterable[A],
+    b: AsyncIterable[B],
+    c: AsyncIterable[C],
+    d: AsyncIterable[D],
+    e: AsyncIterable[T],
+    /,
+) -> EventStream[A | B | C | D | T]: ...
+@overload
+def merge(
+    a: AsyncIterable[A],
+    b: AsyncIterable[B],
+    c: AsyncIterable[C],
+    d: AsyncIterable[D],
+    e: AsyncIterable[T],
+    f: AsyncIterable[U],
+    /,
+) -> EventStream[A | B | C | D | T | U]: ...
+@overload
 def merge(*sources: AsyncIterable[T]) -> EventStream[T]: ...
 def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
     """Merge streams into one that carries the union of their events.
@@ -238,7 +275,7 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
 
     Raises:
         InvalidDeclaration: two of the streams have different events under one name.
-        InvalidField: a source is not iterable, or there is none.
+        InvalidField: a source is not iterable, or given twice, or there is none.
 
     Ordering: the events of one source keep their order; across sources it is the order of arrival,
         and a source that is always ready gets one event in before each other that is ready gets
@@ -253,6 +290,8 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
     """
     if not sources:
         raise InvalidField("sources", sources, "give at least one stream")
+    if len({id(source) for source in sources}) < len(sources):
+        raise InvalidField("sources", sources, "a stream is read once; make a second one")
     lanes = [opened(source) for source in sources]
     unions = [source.events for source in sources if isinstance(source, EventStream)]
     known = [union for union in unions if union is not None]
@@ -288,6 +327,8 @@ async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
             async with aclosing(source):
                 async for item in source:
                     taken.clear()
+                    if closing:
+                        break  # it yields in answer to its cancellation: aclosing ends it
                     waiting.append(_Arrived(item, taken))
                     arrival.set()
                     await taken.wait()
@@ -297,6 +338,7 @@ async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
             waiting.append(_Ended())
         arrival.set()
 
+    closing = False
     failure: BaseException | None = None
     tasks = [asyncio.create_task(drive(source)) for source in sources]
     running = len(tasks)
@@ -314,6 +356,7 @@ async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
             else:
                 running -= 1
     finally:
+        closing = True
         for task in tasks:
             task.cancel()
         await _all_done(tasks)

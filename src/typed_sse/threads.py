@@ -16,6 +16,8 @@ T = TypeVar("T")
 MAX_BATCH = 32
 """Items that wait for the reader at most; as many again may be in the batch it is reading."""
 
+_LOOK_EVERY_S = 1.0
+
 
 async def read_in_thread(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
     """Yield the items of `iterable`, which is advanced and closed in one worker thread of its own.
@@ -106,7 +108,9 @@ class _Worker(Generic[T]):
     def _hand_over(self, item: T) -> bool:
         with self._changed:
             while len(self._ready) >= MAX_BATCH and not self._stopping:
-                self._changed.wait()
+                # A loop that is closed without closing the stream takes nothing and says nothing.
+                if not self._changed.wait(_LOOK_EVERY_S):
+                    self._stopping = self._loop.is_closed()
             if self._stopping:
                 return False
             self._ready.append(item)

@@ -13,9 +13,12 @@ events are what stands between `\n\n`.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time
-from typing import Protocol, runtime_checkable
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Protocol, cast, runtime_checkable
 from uuid import UUID
 
 from typed_sse.errors import EventTooLarge, InvalidField
@@ -43,8 +46,8 @@ class ServerSentEvent:
     Args:
         data: the payload. A `str` goes as it is, a line of its own for each of its lines. Anything
             else is written as one line of compact JSON: what `json` takes, and in it Pydantic
-            models, dates, times and UUIDs. `""` dispatches an empty string; `None` sends no `data`,
-            and readers then dispatch nothing.
+            models, dataclasses, sets, enums, dates, times, decimals, paths and UUIDs. `""`
+            dispatches an empty string; `None` sends no `data`, and readers then dispatch nothing.
         event: the event's name. `None` (the default) leaves it out, and readers say `message`.
         id: the resume point that the reader sends back as `Last-Event-ID`; an `int` is written in
             decimal. It sticks in the reader until another one comes; `""` takes it back.
@@ -162,7 +165,7 @@ def checked_retry(retry: object) -> int:
         raise InvalidField("retry", retry, "give a whole number of milliseconds, 0 or more")
     if retry >= 10**_MAX_RETRY_DIGITS:
         raise InvalidField("retry", retry, f"more than {_MAX_RETRY_DIGITS} digits")
-    return retry
+    return int(retry)
 
 
 def _checked_text(field: str, text: object) -> str:
@@ -207,8 +210,14 @@ def _jsonable(value: object) -> object:
             return value.model_dump(mode="json", by_alias=True)
         case date() | time():
             return value.isoformat()
-        case UUID():
+        case UUID() | Decimal() | PurePath():
             return str(value)
+        case Enum():
+            return value.value
+        case set() | frozenset():
+            return list(cast("set[object]", value))
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
         case _:
             raise TypeError(f"{type(value).__name__} is no JSON type")
 
@@ -227,8 +236,8 @@ class Decoder:
 
     Args:
         max_event_bytes: the most bytes of one event, from its first to the last before its blank
-            line, each line end counted as one byte. At least 1; 16 MiB by default. Memory in use
-            is at most this and one chunk.
+            line, each line end counted as one byte. At least 1; 16 MiB by default. No more than
+            this and one chunk is kept; an event takes a few times its size while it is taken apart.
         last_event_id: the id that the connection was resumed from, if any.
 
     Attributes:
@@ -251,7 +260,8 @@ class Decoder:
     1. `_tail` holds the bytes of the unfinished event, never starts with LF, and has no blank line.
     2. No CR is ever in `_tail`. `_cr` says that the last byte fed was a CR, already taken for a
        line end: an LF that follows it is its second half and is dropped.
-    3. Until `_bom_passed`, `_tail` is a strict prefix of the BOM and nothing was dispatched.
+    3. The lines before `_scanned` in `_tail` have been searched for a `retry`.
+    4. Until `_bom_passed`, `_tail` is a strict prefix of the BOM and nothing was dispatched.
     """
 
     def __init__(
@@ -264,6 +274,7 @@ class Decoder:
         self._has_id = bool(last_event_id)
         self._limit = max_event_bytes
         self._tail = bytearray()
+        self._scanned = 0
         self._cr = False
         self._bom_passed = False
         self._too_large = False
@@ -271,13 +282,14 @@ class Decoder:
     @property
     def retry_ms(self) -> int | None:
         """The last valid `retry`, in milliseconds; see the class."""
-        retry = self._retry_ms
-        complete, _, _ = self._tail.rpartition(b"\n")
-        for line in complete.decode("utf-8", "replace").split("\n"):
-            field, _, value = line.partition(":")
-            if field == "retry" and _is_retry(value.removeprefix(" ")):
-                retry = int(value)
-        return retry
+        end = self._tail.rfind(b"\n", self._scanned) + 1
+        if end:
+            for line in self._tail[self._scanned : end].decode("utf-8", "replace").split("\n"):
+                field, _, value = line.partition(":")
+                if field == "retry" and _is_retry(value.removeprefix(" ")):
+                    self._retry_ms = int(value)
+            self._scanned = end
+        return self._retry_ms
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take the next bytes and return the events that they complete.
@@ -313,7 +325,7 @@ class Decoder:
                 self._check_tail()
                 return b""
             chunk = bytes(tail)
-            tail.clear()
+            self._clear_tail()
         end = chunk.rfind(b"\n\n")
         blocks, rest = (chunk[:end], chunk[end + 2 :]) if end >= 0 else (b"", chunk)
         tail += rest.lstrip(b"\n")
@@ -324,7 +336,11 @@ class Decoder:
         # Its last LF may turn out to be half of the blank line, which does not count.
         if len(self._tail) - self._tail.endswith(b"\n") > self._limit:
             self._too_large = True
-            self._tail.clear()
+            self._clear_tail()
+
+    def _clear_tail(self) -> None:
+        self._tail.clear()
+        self._scanned = 0
 
     def _before_too_large(self, blocks: bytes) -> bytes:
         kept = 0
@@ -332,7 +348,7 @@ class Decoder:
             # An odd number of line ends in a row leaves one at the edge of a block.
             if len(block.strip(b"\n")) > self._limit:
                 self._too_large = True
-                self._tail.clear()
+                self._clear_tail()
                 return blocks[:kept]
             kept += len(block) + 2
         return blocks

@@ -56,6 +56,14 @@ async def iterating_gives_the_events() -> None:
 async def a_merge_is_the_union_of_its_inputs() -> None:
     assert_type(merge(ticks(1)), EventStream[Tick])
     assert_type(merge(ticks(1), tocks()), EventStream[Tick | Tock])
+    assert_type(
+        merge(ticks(1), tocks(), ticks(2), tocks(), Tower().bells(1)),
+        EventStream[Tick | Tock | Bell],
+    )
+    assert_type(
+        merge(ticks(1), tocks(), ticks(2), tocks(), ticks(3), Tower().bells(1)),
+        EventStream[Tick | Tock | Bell],
+    )
     merged = merge(ticks(1), both(), Tower().bells(1))
     assert_type(merged, EventStream[Tick | Tock | Bell])
     async for event in merged:
