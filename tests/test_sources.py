@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterable, AsyncIterator, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator
 from contextlib import aclosing
 
 import aiostream
@@ -7,7 +7,7 @@ import pytest
 from closing import Closing
 from typed_sse.errors import InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent
-from typed_sse.sources import Sendable, encode, opened
+from typed_sse.sources import Sendable, encode, opened, opened_for_sending
 from typed_sse.wire import ServerSentEvent
 
 
@@ -62,6 +62,31 @@ async def test_sync_iterables_are_read_too() -> None:
 
     assert [item async for item in opened(numbers())] == [1]
     assert [item async for item in opened([1, 2])] == [1, 2]
+
+
+async def test_what_a_sync_iterable_yields_is_encoded_before_it_makes_the_next() -> None:
+    closed: list[bool] = []
+
+    def reusing() -> Iterator[dict[str, object]]:
+        fields: dict[str, object] = {}
+        try:
+            for number in range(3):
+                fields["data"] = number
+                yield fields
+        finally:
+            closed.append(True)
+
+    frames = [encode(item) async for item in opened_for_sending(reusing())]
+    assert frames == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+    assert closed == [True]
+    assert [encode(item) async for item in opened_for_sending(["a"])] == [b"data: a\n\n"]
+
+
+async def test_what_an_async_iterable_yields_is_left_as_it_is() -> None:
+    source = Closing().texts()
+    assert opened_for_sending(source) is source
+    with pytest.raises(InvalidField, match=r"^content="):
+        opened_for_sending("text")
 
 
 @pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, None, 7])

@@ -356,6 +356,7 @@ async def test_a_source_that_yields_in_answer_to_its_cancellation_does_not_hang_
     merged = merge(farewell(), stubborn())
     for _ in range(4):
         assert await anext(merged) == "more"
+    await asyncio.sleep(0.5)  # both are in their own await now, and not at the hand-over
     await asyncio.wait_for(merged.aclose(), 5)
 
 
