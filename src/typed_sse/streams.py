@@ -321,16 +321,19 @@ async def _merged(sources: Sequence[Closable[T]]) -> AsyncGenerator[T, None]:
     waiting: deque[_Arrived[T] | _Failed | _Ended] = deque()
     arrival = asyncio.Event()
 
+    def hand_over(item: T, taken: asyncio.Event) -> None:
+        if closing:
+            raise asyncio.CancelledError  # again: the source has swallowed it, and yielded
+        taken.clear()
+        waiting.append(_Arrived(item, taken))
+        arrival.set()
+
     async def drive(source: Closable[T]) -> None:
         taken = asyncio.Event()
         try:
             async with aclosing(source):
                 async for item in source:
-                    taken.clear()
-                    if closing:
-                        break  # it yields in answer to its cancellation: aclosing ends it
-                    waiting.append(_Arrived(item, taken))
-                    arrival.set()
+                    hand_over(item, taken)
                     await taken.wait()
         except BaseException as error:  # the reader's, whatever it is
             waiting.append(_Failed(error))
