@@ -1,7 +1,8 @@
-"""A source that records how it was read and how it was closed."""
+"""Sources that are closed: one that records how, and three that answer badly."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,3 +43,32 @@ class Closing:
             self.log.append("closing")
             await asyncio.sleep(self._cleanup_s)
             self.log.append("closed")
+
+
+async def failing_finally() -> AsyncGenerator[str, None]:
+    """Fail when it is closed."""
+    try:
+        while True:
+            yield "more"
+            await asyncio.sleep(1)
+    finally:
+        raise LookupError("in the finally")
+
+
+async def farewell() -> AsyncGenerator[str, None]:
+    """Answer its cancellation with one more item."""
+    try:
+        while True:
+            yield "more"
+            await asyncio.sleep(1)
+    except asyncio.CancelledError:
+        yield "bye"
+        raise
+
+
+async def stubborn() -> AsyncGenerator[str, None]:
+    """Take no notice of its cancellation."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        yield "more"

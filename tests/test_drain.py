@@ -2,7 +2,6 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -11,7 +10,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from client import Client
-from closing import Closing
+from closing import Closing, stubborn
 from typed_sse import (
     Drain,
     EventSourceResponse,
@@ -195,12 +194,6 @@ async def test_begin_twice_at_once_does_not_cut_the_cleanup_short() -> None:
 
 
 async def test_a_source_that_goes_on_in_spite_of_the_drain_is_closed() -> None:
-    async def stubborn() -> AsyncIterator[str]:
-        while True:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(1)
-            yield "more"
-
     async with Drain(signals=()) as drain:
         client = Client(EventSourceResponse(stubborn()))
         await client.events(2)

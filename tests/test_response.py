@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.types import Message
 
 from client import Client
-from closing import Closing
+from closing import Closing, failing_finally, farewell, stubborn
 from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent
 from typed_sse.events import BaseEvent
 from typed_sse.response import EventSourceResponse
@@ -341,20 +341,6 @@ async def test_the_close_handler_is_called_when_a_send_finds_the_client_gone() -
 
 
 async def test_a_source_that_yields_in_answer_to_its_cancellation_is_closed_and_not_sent() -> None:
-    async def farewell() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "more"
-                await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            yield "bye"
-
-    async def stubborn() -> AsyncIterator[str]:
-        while True:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(1)
-            yield "more"
-
     for source in (farewell, stubborn):
         client = Client(EventSourceResponse(source()))
         await client.events(3)
@@ -446,15 +432,7 @@ async def test_the_close_handler_is_called_when_the_client_leaves_and_only_then(
 
 
 async def test_what_a_finally_raises_after_the_client_left_reaches_the_server() -> None:
-    async def failing() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "a"
-                await asyncio.sleep(1)
-        finally:
-            raise LookupError("in the finally")
-
-    client = Client(EventSourceResponse(failing()))
+    client = Client(EventSourceResponse(failing_finally()))
     await client.events(1)
     client.leave()
     with pytest.raises(LookupError, match="in the finally"):
@@ -484,15 +462,7 @@ async def test_a_client_that_left_before_the_stream_began_leaves_the_source_clos
 
 
 async def test_a_finally_that_fails_after_a_send_timeout_is_told_as_its_cause() -> None:
-    async def failing() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "a"
-                await asyncio.sleep(1)
-        finally:
-            raise LookupError("in the finally")
-
-    client = Client(EventSourceResponse(failing(), send_timeout=5))
+    client = Client(EventSourceResponse(failing_finally(), send_timeout=5))
     await client.events(1)
     client.reading.clear()
     with pytest.raises(SendTimeout) as raised:

@@ -7,7 +7,7 @@ from collections.abc import (
     Callable,
     Iterator,
 )
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -16,7 +16,7 @@ import pytest
 from typing_extensions import TypeAliasType
 
 import late_names
-from closing import Closing
+from closing import Closing, failing_finally, farewell, stubborn
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.streams import EventStream, event_source, merge
@@ -338,21 +338,6 @@ def test_merging_a_stream_with_itself_is_an_error() -> None:
 
 
 async def test_a_source_that_yields_in_answer_to_its_cancellation_does_not_hang_the_merge() -> None:
-    async def farewell() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "more"
-                await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            yield "bye"
-            raise
-
-    async def stubborn() -> AsyncIterator[str]:
-        while True:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(1)
-            yield "more"
-
     merged = merge(farewell(), stubborn())
     for _ in range(4):
         assert await anext(merged) == "more"
@@ -361,14 +346,8 @@ async def test_a_source_that_yields_in_answer_to_its_cancellation_does_not_hang_
 
 
 async def test_every_source_behind_an_unread_stream_is_closed_also_where_one_fails() -> None:
-    async def failing() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            raise LookupError("in the finally")
-
     closing = Closing()
-    sources = [closing.numbers(), failing()]
+    sources = [closing.texts(), failing_finally()]
     for source in sources:
         await anext(source)
     with pytest.raises(LookupError, match="in the finally"):
@@ -430,15 +409,7 @@ async def test_when_one_source_fails_what_was_ready_comes_first_and_the_rest_is_
 
 
 async def test_a_source_that_fails_while_it_is_closed_fails_the_close() -> None:
-    async def stubborn() -> AsyncIterator[int]:
-        try:
-            while True:
-                yield 1
-                await asyncio.sleep(1)
-        finally:
-            raise LookupError("in the finally")
-
-    merged = merge(stubborn(), ticks(100, every_s=1))
+    merged = merge(failing_finally(), ticks(100, every_s=1))
     await anext(merged)
     with pytest.raises(LookupError, match="in the finally"):
         await merged.aclose()

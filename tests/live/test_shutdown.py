@@ -14,12 +14,17 @@ pytestmark = pytest.mark.live
 PROGRAM = """
 import asyncio
 import pathlib
+import signal
+import sys
+import threading
 
+import uvicorn
 from fastapi import FastAPI
 
 from typed_sse import Drain, EventSourceResponse
 
-app = FastAPI(lifespan=Drain().lifespan)
+drain = Drain()
+app = FastAPI(lifespan=drain.lifespan)
 
 
 @app.get("/stream/{number}")
@@ -33,12 +38,26 @@ async def stream(number: int) -> EventSourceResponse:
             pathlib.Path(f"closed-{number}").touch()
 
     return EventSourceResponse(events())
+
+
+if __name__ == "__main__":
+    # A server in a thread hears no signal: whoever stops it begins the drain.
+    server = uvicorn.Server(uvicorn.Config(app, port=int(sys.argv[1])))
+    thread = threading.Thread(target=server.run)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    thread.start()
+    signal.pause()
+    drain.begin()
+    server.should_exit = True
+    thread.join()
 """
 
 SERVERS = {
     "uvicorn": "-m uvicorn server:app --port PORT",
     "uvicorn, h11 and asyncio": "-m uvicorn server:app --port PORT --http h11 --loop asyncio",
     "uvicorn, two workers": "-m uvicorn server:app --port PORT --workers 2",
+    "uvicorn, reload": "-m uvicorn server:app --port PORT --reload",
+    "uvicorn in a thread": "server.py PORT",
     "hypercorn, no workers": "-m hypercorn server:app --workers 0 --bind 127.0.0.1:PORT",
     "granian": "-m granian server:app --interface asgi --host 127.0.0.1 --port PORT",
 }
