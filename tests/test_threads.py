@@ -14,6 +14,12 @@ from typed_sse.threads import MAX_BATCH, read_in_thread
 # nothing here sets one, and every wait is for an event.
 
 
+async def read_to_the_end(numbers: Iterator[int]) -> None:
+    async with aclosing(read_in_thread(numbers)) as items:
+        async for _ in items:
+            pass
+
+
 async def test_the_items_arrive_in_order_from_one_thread_that_is_not_the_loops() -> None:
     threads: set[tuple[str, bool]] = set()
 
@@ -175,12 +181,7 @@ async def test_a_reader_that_is_cancelled_while_it_waits_leaves_the_generator_cl
         finally:
             closed.set()
 
-    async def read() -> None:
-        async with aclosing(read_in_thread(numbers())) as items:
-            async for _ in items:
-                pass
-
-    reader = asyncio.create_task(read())
+    reader = asyncio.create_task(read_to_the_end(numbers()))
     while not waiting.is_set():
         await asyncio.sleep(0)
     reader.cancel()
@@ -204,12 +205,7 @@ async def test_a_reader_that_is_cancelled_as_its_item_arrives_leaves_the_generat
         finally:
             closed.set()
 
-    async def read() -> None:
-        async with aclosing(read_in_thread(numbers())) as items:
-            async for _ in items:
-                pass
-
-    reader = asyncio.create_task(read())
+    reader = asyncio.create_task(read_to_the_end(numbers()))
     while not waiting.is_set():
         await asyncio.sleep(0)
     # The loop stands still from here to the cancel, so the item is on its way and not yet there.

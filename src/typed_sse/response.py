@@ -1,15 +1,13 @@
 """EventSourceResponse: an event stream as the answer to one HTTP request.
 
-Two tasks a connection: the request's own waits for the client to leave, the other reads the source,
-sends its frames and closes it. The only file that knows Starlette and anyio; it knows nothing of
-how a frame looks.
+The request's own task waits for the client to leave; a second one, of the connection, reads the
+source, sends its frames and closes it. The only file that knows Starlette and anyio; it knows
+nothing of frames.
 """
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import aclosing
 from typing import ClassVar
 
 import anyio
@@ -17,18 +15,14 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from typed_sse.connection import Connection
 from typed_sse.drain import current_drain
-from typed_sse.errors import InvalidField, SendTimeout
-from typed_sse.sources import Closable, Sendable, encode, opened_for_sending
+from typed_sse.errors import InvalidField
+from typed_sse.sources import Sendable, opened_for_sending
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")
 
-# A generator that never waits would keep the loop to itself: after so many frames it makes way.
-_FRAMES_A_TURN = 64
-
-# How long a reader may take for the last frame when the server shuts down.
-_FAREWELL_S = 1.0
 # What cleanup that was cancelled at its deadline has left to end.
 _LAST_CALL_S = 1.0
 
@@ -141,7 +135,7 @@ class EventSourceResponse(Response):
             await self.background()
 
     async def _stream(self, start: Message, receive: Receive, send: Send) -> None:
-        connection = _Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
+        connection = Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
         stream = connection.stream(start, self._source, self._data_sender)
         drain = current_drain()
         if drain is not None:
@@ -176,187 +170,6 @@ def _denying(send: Send) -> Send:
         await send({**message, "type": f"websocket.{message['type']}"})
 
     return deny
-
-
-class _ClientGoneError(Exception):
-    """The server refused a send because the client is no longer there."""
-
-
-class _Connection:
-    """The sending side of one client's stream.
-
-    Invariants:
-    1. `send` is called under `_lock` only.
-    2. `_sending_since` is set while a send is under way, and only then.
-    3. `over` is done when nobody has to end the stream any more: it has ended, or drains.
-    4. While the stream runs and a limit is set, `_timer` is due at the latest when a keep-alive or
-       a send timeout is: one timer a connection, none an event.
-    """
-
-    def __init__(
-        self,
-        send: Send,
-        ping_s: float,
-        ping_message: Callable[[], Sendable],
-        send_timeout_s: float | None,
-    ) -> None:
-        self.failure: BaseException | None = None
-        self.started = self.complete = self.gone = self.cancelled = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._farewell: bytes | None = None
-        self._reading = False
-        self._send = send
-        self._ping_s = ping_s or math.inf
-        self._ping_message = ping_message
-        self._send_timeout_s = math.inf if send_timeout_s is None else send_timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
-        self._sending_since: float | None = None
-        self._sent_at = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-        self._helpers: set[asyncio.Task[None]] = set()
-
-    def stream(
-        self,
-        start: Message,
-        source: Closable[object],
-        data_sender: Callable[[], Coroutine[object, object, object]] | None,
-    ) -> asyncio.Task[None]:
-        """Start the task that sends the whole response and closes the source.
-
-        The task ends early when it is cancelled, or with `failure` set.
-        """
-        self._task = asyncio.create_task(self._run(start, source, data_sender))
-        self._task.add_done_callback(lambda _: self._end())
-        return self._task
-
-    def stop(self) -> None:
-        """Cancel the stream, unless it is ending by itself."""
-        if not self.over.done():
-            self._cancel()
-
-    def _cancel(self) -> None:
-        self.cancelled = True
-        self._task.cancel()
-
-    def drain(self, farewell: bytes) -> None:
-        """Close the source, send `farewell` and end the body."""
-        if self._task.done():
-            return
-        self._farewell = farewell
-        # A reader that takes nothing must not hold up the shutdown.
-        self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
-        self._watch()
-        if self._reading:
-            self._cancel()
-        self._end()
-
-    def _end(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-
-    async def _run(
-        self,
-        start: Message,
-        source: Closable[object],
-        data_sender: Callable[[], Coroutine[object, object, object]] | None,
-    ) -> None:
-        self.started = True
-        try:
-            try:
-                async with aclosing(source):
-                    await self._put(start)
-                    self._watch()
-                    if data_sender is not None:
-                        self._help(data_sender())
-                    if self._farewell is None:
-                        await self._put_all(source)
-            except asyncio.CancelledError:
-                if self._farewell is None:
-                    raise
-                self._task.uncancel()
-            # A source may end in answer to its cancellation: that is no clean end.
-            if not self.cancelled or self._farewell is not None:
-                await self._put_body(self._farewell or b"", more=False)
-                self.complete = True
-        except _ClientGoneError:
-            self.gone = True
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            for helper in self._helpers:
-                helper.cancel()
-            await asyncio.gather(*self._helpers, return_exceptions=True)
-
-    async def _put_all(self, source: Closable[object]) -> None:
-        self._reading = True
-        sent = 0
-        try:
-            async for item in source:
-                if self.cancelled:
-                    break  # it yields in answer to its cancellation: closing it ends it
-                await self._put_body(encode(item), more=True)
-                sent += 1
-                if sent % _FRAMES_A_TURN == 0:
-                    await asyncio.sleep(0)
-        finally:
-            self._reading = False
-
-    async def _put_body(self, body: bytes, *, more: bool) -> None:
-        await self._put({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _put(self, message: Message) -> None:
-        async with self._lock:
-            self._sending_since = self._loop.time()
-            try:
-                await self._send(message)
-            except TimeoutError:
-                raise
-            except OSError as error:  # how ASGI 2.4 and later says that the client has left
-                raise _ClientGoneError from error
-            finally:
-                self._sending_since = None
-                self._sent_at = self._loop.time()
-
-    def _watch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        now = self._loop.time()
-        # Never further away than the send timeout: a send that starts later is then seen in time.
-        due = now + self._send_timeout_s
-        if self._sending_since is not None:
-            due = self._sending_since + self._send_timeout_s
-            if now >= due:
-                self._fail(SendTimeout(self._send_timeout_s))
-                return
-        elif now >= self._sent_at + self._ping_s:
-            self._help(self._put_ping())
-            due = min(due, now + self._ping_s)
-        else:
-            due = min(due, self._sent_at + self._ping_s)
-        if due < math.inf:
-            self._timer = self._loop.call_at(due, self._watch)
-
-    async def _put_ping(self) -> None:
-        await self._put_body(encode(self._ping_message()), more=True)
-
-    def _help(self, work: Coroutine[object, object, object]) -> None:
-        helper = asyncio.create_task(self._helping(work))
-        self._helpers.add(helper)
-        helper.add_done_callback(self._helpers.discard)
-
-    async def _helping(self, work: Coroutine[object, object, object]) -> None:
-        try:
-            await work
-        except _ClientGoneError:
-            self.gone = True
-            self._cancel()
-        except Exception as error:
-            self._fail(error)
-
-    def _fail(self, error: Exception) -> None:
-        self.failure = self.failure or error
-        self._cancel()
 
 
 async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:

@@ -6,9 +6,9 @@ the standard library alone.
 Source: WHATWG HTML, "Server-sent events", sections 9.2.5 (parsing) and 9.2.6 (interpreting).
 
 Two facts carry the whole decoder. CR, LF and ":" are ASCII, and no UTF-8 sequence, whole or broken,
-contains or swallows an ASCII byte: so a stream may be cut into lines and events as bytes, and
-decoded afterwards, event by event. And a blank line ends an event: so once every line end is an LF,
-events are what stands between `\n\n`.
+contains or swallows an ASCII byte: so finished events may be cut off as bytes, and decoded
+afterwards. And a blank line ends an event: so once every line end is an LF, events are what stands
+between `\n\n`.
 """
 
 import json
