@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-import clock
+from typed_sse.testing import VirtualTimeLoop
 
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
-    return ("asyncio", {}) if request.node.get_closest_marker("live") else clock.VIRTUAL
+    live = request.node.get_closest_marker("live")
+    return ("asyncio", {} if live else {"loop_factory": VirtualTimeLoop})

@@ -1,7 +1,7 @@
 import pytest
 
-from client import Client
 from typed_sse.demo import app
+from typed_sse.testing import open_stream
 
 ECHO = b'id: %d\nevent: echo\ndata: {"message":"hello"}\n\n'
 REVERSE_ECHO = b'id: %d\nevent: reverse_echo\ndata: {"message":"olleh"}\n\n'
@@ -16,7 +16,7 @@ REVERSE_ECHO = b'id: %d\nevent: reverse_echo\ndata: {"message":"olleh"}\n\n'
     ],
 )
 async def test_the_three_steps_print_one_event_a_second(path: str, frames: list[bytes]) -> None:
-    client = Client(app, f"{path}?message=hello")
+    client = open_stream(app, f"{path}?message=hello")
     await client.events(len(frames))
     client.leave()
     await client.ended()
@@ -28,14 +28,14 @@ async def test_the_three_steps_print_one_event_a_second(path: str, frames: list[
     ["/sse", "/sse2?message=", "/sse3?message=" + "x" * 1001, "/job?steps=0", "/job?steps=many"],
 )
 async def test_a_parameter_that_is_missing_or_wrong_is_a_422_and_no_stream(path: str) -> None:
-    client = Client(app, path)
+    client = open_stream(app, path)
     await client.ended()
     assert client.start["status"] == 422
     assert client.headers["content-type"] == "application/json"
 
 
 async def test_a_job_reports_each_step_and_ends_with_its_result() -> None:
-    client = Client(app, "/job?steps=3")
+    client = open_stream(app, "/job?steps=3")
     await client.ended()
     events = await client.events(4)
     assert [event.event for event in events] == ["progress", "progress", "progress", "finished"]
@@ -44,7 +44,7 @@ async def test_a_job_reports_each_step_and_ends_with_its_result() -> None:
 
 
 async def test_a_chat_streams_its_answer_as_tokens_and_ends_with_the_usage() -> None:
-    client = Client(app, "/chat", method="POST", json={"prompt": "why?"})
+    client = open_stream(app, "/chat", method="POST", json={"prompt": "why?"})
     await client.ended()
     assert client.terminated
     assert b'event: token\ndata: {"text":"You"}' in client.body
@@ -53,6 +53,6 @@ async def test_a_chat_streams_its_answer_as_tokens_and_ends_with_the_usage() -> 
 
 
 async def test_a_chat_without_a_prompt_is_a_422() -> None:
-    client = Client(app, "/chat", method="POST", json={"prompt": ""})
+    client = open_stream(app, "/chat", method="POST", json={"prompt": ""})
     await client.ended()
     assert client.start["status"] == 422

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp
 
-from client import Client
+from typed_sse.testing import open_stream
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -24,7 +24,7 @@ def app_of(example: str) -> ASGIApp:
 
 
 async def first_bytes(app: ASGIApp, path: str, events: int) -> bytes:
-    client = Client(app, path)
+    client = open_stream(app, path)
     await client.events(events)
     client.leave()
     await client.ended()
@@ -59,7 +59,7 @@ async def test_aiostreams_merge_and_ours_give_the_same_events() -> None:
     ("example", "path"), [("sse", "/sse"), ("sse2", "/sse2"), ("sse3", "/sse3")]
 )
 async def test_a_missing_message_is_a_422_and_no_stream(example: str, path: str) -> None:
-    client = Client(app_of(example), path)
+    client = open_stream(app_of(example), path)
     await client.ended()
     assert client.start["status"] == 422
     assert client.headers["content-type"] == "application/json"

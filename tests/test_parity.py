@@ -12,7 +12,7 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.background import BackgroundTask
 
 import typed_sse
-from client import Client
+from typed_sse.testing import open_stream
 from typed_sse.wire import Decoder, ServerSentEvent
 
 Program = Callable[[Any], Any]
@@ -90,7 +90,7 @@ def body_read(body: bytes) -> list[ServerSentEvent]:
 async def test_a_program_streams_the_same_events_on_both_libraries(program: Program) -> None:
     seen: list[object] = []
     for library in (sse_starlette, typed_sse):
-        client = Client(program(library))
+        client = open_stream(program(library))
         await client.ended()
         assert client.terminated
         seen.append((client.start["status"], client.headers.get("x-own"), body_read(client.body)))
@@ -119,7 +119,7 @@ async def test_the_close_handler_and_the_background_task_run_on_both_libraries(
         client_close_handler_callable=closed,
         background=BackgroundTask(log.append, "background"),
     )
-    client = Client(response)
+    client = open_stream(response)
     await client.events(2)
     client.leave()
     await client.ended()
@@ -142,9 +142,9 @@ async def test_a_reader_that_stalls_is_let_go_on_both_libraries(
             yield "x"
             await asyncio.sleep(1)
 
-    client = Client(library.EventSourceResponse(events(), send_timeout=5))
+    client = open_stream(library.EventSourceResponse(events(), send_timeout=5))
     await client.events(1)
-    client.reading.clear()
+    client.pause()
     with pytest.raises(error):
         await client.ended()
 

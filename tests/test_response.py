@@ -10,16 +10,26 @@ import aiostream
 import anyio
 import pytest
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from client import Client
 from closing import Closing, failing_finally, farewell, stubborn
+from typed_sse.control import ErrorInfo, StreamEnd, StreamError
+from typed_sse.drain import Drain
 from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent
-from typed_sse.events import BaseEvent
+from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.limits import StreamLimit
+from typed_sse.registry import EndCause, Registry, StreamRecord
 from typed_sse.response import EventSourceResponse
 from typed_sse.sources import Sendable
 from typed_sse.streams import event_source, merge
+from typed_sse.testing import open_stream
 from typed_sse.wire import ServerSentEvent
+
+FAILED = (
+    b"event: stream.error\n"
+    b'data: {"code":"internal","message":"The stream failed on the server."}\n\n'
+)
 
 
 class Tick(BaseEvent[int]): ...
@@ -51,7 +61,7 @@ async def silence(seconds: float) -> AsyncIterator[str]:
 
 
 async def test_the_response_has_the_headers_that_keep_a_stream_alive_behind_proxies() -> None:
-    client = Client(EventSourceResponse(ticks(1)))
+    client = open_stream(EventSourceResponse(ticks(1)))
     await client.ended()
     assert client.start["status"] == 200
     assert client.headers == {
@@ -65,7 +75,7 @@ async def test_the_callers_headers_and_status_win_over_the_defaults() -> None:
     response = EventSourceResponse(
         ticks(1), status_code=201, headers={"Cache-Control": "max-age=1", "X-Own": "yes"}
     )
-    client = Client(response)
+    client = open_stream(response)
     await client.ended()
     assert client.start["status"] == 201
     assert [value for name, value in client.start["headers"] if name == b"cache-control"] == [
@@ -74,23 +84,47 @@ async def test_the_callers_headers_and_status_win_over_the_defaults() -> None:
     assert client.headers["x-own"] == "yes"
 
 
-async def test_headers_are_sent_before_the_first_event_is_there() -> None:
-    client = Client(EventSourceResponse(silence(5)))
+@pytest.mark.parametrize(("start_within", "after_s"), [(0.5, 0.5), (0, 0), (3, 3), (None, 5)])
+async def test_the_headers_leave_with_the_first_event_or_when_they_have_waited_long_enough(
+    start_within: float | None, after_s: float
+) -> None:
+    client = open_stream(EventSourceResponse(silence(5), start_within=start_within))
+    await client.started()
+    assert asyncio.get_running_loop().time() == pytest.approx(after_s, abs=1e-6)
+    await client.ended()
+    assert client.body == b"data: at last\n\n"
+
+
+async def test_while_the_first_event_may_take_any_time_no_keepalive_starts_the_response() -> None:
+    client = open_stream(EventSourceResponse(silence(40), start_within=None))
+    await client.started()
+    assert asyncio.get_running_loop().time() == 40
+    await client.ended()
+    assert client.body == b"data: at last\n\n"
+
+
+async def test_headers_that_leave_alone_have_an_empty_piece_of_body_with_them() -> None:
+    # hypercorn keeps the headers until there is one.
+    client = open_stream(EventSourceResponse(silence(5)))
+    await client.started()
     await asyncio.sleep(1)
-    assert [message["type"] for message in client.sent] == ["http.response.start"]
+    assert [message["type"] for message in client.sent] == [
+        "http.response.start",
+        "http.response.body",
+    ]
     client.leave()
     await client.ended()
 
 
 async def test_typed_events_arrive_with_running_ids_and_a_terminated_body() -> None:
-    client = Client(EventSourceResponse(ticks(2)))
+    client = open_stream(EventSourceResponse(ticks(2)))
     await client.ended()
     assert client.body == b"id: 0\nevent: tick\ndata: 0\n\nid: 1\nevent: tick\ndata: 1\n\n"
     assert client.terminated
 
 
 async def test_a_merge_streams_both_of_its_sources() -> None:
-    client = Client(EventSourceResponse(merge(ticks(2), tocks(2))))
+    client = open_stream(EventSourceResponse(merge(ticks(2), tocks(2))))
     names = [event.event for event in await client.events(4)]
     assert names == ["tick", "tock", "tick", "tock"]
     await client.ended()
@@ -103,14 +137,13 @@ async def test_everything_sendable_can_be_mixed_in_one_stream() -> None:
         yield {"data": "x", "id": 9}
         yield "text"
 
-    client = Client(EventSourceResponse(mixed()))
+    client = open_stream(EventSourceResponse(mixed()))
     await client.ended()
     assert client.chunks == [
         b"event: tick\ndata: 1\n\n",
         b'event: raw\ndata: {"a":1}\n\n',
         b"id: 9\ndata: x\n\n",
         b"data: text\n\n",
-        b"",
     ]
 
 
@@ -120,7 +153,7 @@ async def test_a_sync_generator_and_an_aiostream_stream_are_streamed() -> None:
         yield "b"
 
     for content in (blocking(), aiostream.stream.iterate(["a", "b"])):
-        client = Client(EventSourceResponse(content, ping=0, send_timeout=None))
+        client = open_stream(EventSourceResponse(content, ping=0, send_timeout=None))
         await client.ended()
         assert client.body == b"data: a\n\ndata: b\n\n"
 
@@ -130,7 +163,7 @@ async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_rea
     texts = source.texts()
     log: list[str] = []
     background = BackgroundTask(log.append, "background")
-    client = Client(EventSourceResponse(texts, background=background), method="HEAD")
+    client = open_stream(EventSourceResponse(texts, background=background), method="HEAD")
     await client.ended()
     assert log == ["background"]
     assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -141,7 +174,7 @@ async def test_head_is_answered_with_the_headers_alone_and_the_source_is_not_rea
 
 
 async def test_a_websocket_handshake_is_denied_with_the_stream() -> None:
-    client = Client(EventSourceResponse(ticks(1), status_code=403), type="websocket")
+    client = open_stream(EventSourceResponse(ticks(1), status_code=403), type="websocket")
     await client.ended()
     assert [message["type"] for message in client.sent] == [
         "websocket.http.response.start",
@@ -155,7 +188,7 @@ async def test_the_background_task_runs_after_the_stream_also_when_the_client_ha
     log: list[str] = []
     for leaves in (False, True):
         background = BackgroundTask(log.append, f"left={leaves}")
-        client = Client(EventSourceResponse(ticks(3), background=background))
+        client = open_stream(EventSourceResponse(ticks(3), background=background))
         await client.events(1)
         assert len(log) == leaves
         if leaves:
@@ -168,24 +201,24 @@ async def test_the_background_task_runs_after_the_stream_also_when_the_client_ha
 
 
 async def test_a_ping_is_sent_after_15_s_of_silence_and_every_15_s_from_then_on() -> None:
-    client = Client(EventSourceResponse(silence(50)))
+    client = open_stream(EventSourceResponse(silence(50)))
     await asyncio.sleep(14)
     assert client.chunks == []
     await asyncio.sleep(2)
     assert client.chunks == [b": ping\n\n"]
     await client.ended()
-    assert client.chunks == [b": ping\n\n"] * 3 + [b"data: at last\n\n", b""]
+    assert client.chunks == [b": ping\n\n"] * 3 + [b"data: at last\n\n"]
 
 
 async def test_no_ping_is_sent_while_events_flow() -> None:
-    client = Client(EventSourceResponse(ticks(20, every_s=10)))
+    client = open_stream(EventSourceResponse(ticks(20, every_s=10)))
     await client.ended()
     assert b"ping" not in client.body
 
 
-@pytest.mark.parametrize(("ping", "count"), [(5, 9), (0, 0), (0.5, 99), (100, 0)])
+@pytest.mark.parametrize(("ping", "count"), [(5, 9), (0, 0), (0.5, 98), (100, 0)])
 async def test_the_interval_of_the_ping_is_the_callers_choice(ping: float, count: int) -> None:
-    client = Client(EventSourceResponse(silence(49.9), ping=ping))
+    client = open_stream(EventSourceResponse(silence(49.9), ping=ping))
     await client.ended()
     assert client.body.count(b"ping") == count
 
@@ -194,13 +227,13 @@ async def test_the_ping_can_be_any_message() -> None:
     response = EventSourceResponse(
         silence(8), ping=5, ping_message_factory=lambda: ServerSentEvent(event="beat", data="")
     )
-    client = Client(response)
+    client = open_stream(response)
     await client.ended()
     assert client.chunks[0] == b"event: beat\ndata: \n\n"
 
 
 async def test_none_for_the_ping_message_is_the_default() -> None:
-    client = Client(EventSourceResponse(silence(20), ping_message_factory=None))
+    client = open_stream(EventSourceResponse(silence(20), ping_message_factory=None))
     await client.ended()
     assert client.chunks[0] == b": ping\n\n"
 
@@ -209,7 +242,7 @@ async def test_a_subclass_may_have_another_default_interval() -> None:
     class Patient(EventSourceResponse):
         DEFAULT_PING_INTERVAL = 30.0
 
-    client = Client(Patient(silence(50)))
+    client = open_stream(Patient(silence(50)))
     await client.ended()
     assert client.body.count(b"ping") == 1
 
@@ -219,11 +252,12 @@ async def test_a_ping_message_that_cannot_be_made_ends_the_stream_with_its_error
         raise LookupError("no ping")
 
     source = Closing(every_s=100)
-    client = Client(EventSourceResponse(source.texts(), ping_message_factory=broken))
+    client = open_stream(EventSourceResponse(source.texts(), ping_message_factory=broken))
     with pytest.raises(LookupError, match="no ping"):
         await client.ended()
     assert source.log == ["closing", "closed"]
-    assert not client.terminated
+    assert client.body == b"data: 0\n\n" + FAILED
+    assert client.terminated
 
 
 async def test_the_first_of_two_failures_is_the_one_that_is_raised() -> None:
@@ -239,12 +273,12 @@ async def test_the_first_of_two_failures_is_the_one_that_is_raised() -> None:
         source.texts(), ping_message_factory=broken, data_sender_callable=sender
     )
     with pytest.raises(LookupError, match="no data"):
-        await Client(response).ended()
+        await open_stream(response).ended()
     assert source.log[0] == "closing"
 
 
 async def test_nothing_is_sent_after_the_end() -> None:
-    client = Client(EventSourceResponse(ticks(1)))
+    client = open_stream(EventSourceResponse(ticks(1)))
     await client.ended()
     sent = len(client.sent)
     await asyncio.sleep(100)
@@ -252,14 +286,14 @@ async def test_nothing_is_sent_after_the_end() -> None:
 
 
 async def test_sends_never_overlap_also_where_the_client_reads_slowly() -> None:
-    client = Client(EventSourceResponse(ticks(10, every_s=3), ping=2, send_timeout=None))
+    client = open_stream(EventSourceResponse(ticks(10, every_s=3), ping=2, send_timeout=None))
     for _ in range(10):
-        client.reading.clear()
+        client.pause()
         await asyncio.sleep(2.5)
-        client.reading.set()
+        client.resume()
         await asyncio.sleep(0.5)
     await client.ended()
-    assert client.sending == 1
+    assert client.sends_at_once == 1
 
 
 # --- the client leaves
@@ -267,7 +301,7 @@ async def test_sends_never_overlap_also_where_the_client_reads_slowly() -> None:
 
 async def test_when_the_client_leaves_the_finally_completes_in_the_task_that_read() -> None:
     source = Closing(every_s=1, cleanup_s=5)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(3)
     client.leave()
     await client.ended()
@@ -277,9 +311,9 @@ async def test_when_the_client_leaves_the_finally_completes_in_the_task_that_rea
 
 async def test_when_the_client_leaves_during_a_send_the_finally_completes_too() -> None:
     source = Closing(every_s=1, cleanup_s=5)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(1)
-    client.reading.clear()
+    client.pause()
     await asyncio.sleep(2)
     client.leave()
     await client.ended()
@@ -290,18 +324,18 @@ async def test_a_server_that_refuses_a_send_because_the_client_left_ends_the_str
     None
 ):
     source = Closing(every_s=1)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(1)
-    client.refuse = OSError("gone")
+    client.refuse(OSError("gone"))
     await client.ended()
     assert source.log == ["closing", "closed"]
 
 
 async def test_a_server_that_refuses_a_ping_because_the_client_left_ends_the_stream_too() -> None:
     source = Closing(every_s=1000)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(1)
-    client.refuse = OSError("gone")
+    client.refuse(OSError("gone"))
     await client.ended()
     assert asyncio.get_running_loop().time() < 100
     assert source.log == ["closing", "closed"]
@@ -311,8 +345,8 @@ async def test_a_server_that_refuses_the_very_start_leaves_the_source_closed() -
     source = Closing()
     texts = source.texts()
     await anext(texts)
-    client = Client(EventSourceResponse(texts))
-    client.refuse = OSError("gone")
+    client = open_stream(EventSourceResponse(texts))
+    client.refuse(OSError("gone"))
     await client.ended()
     assert client.sent == []
     assert source.log == ["closing", "closed"]
@@ -324,7 +358,7 @@ async def test_an_oserror_of_the_source_is_not_taken_for_a_client_that_left() ->
         raise ConnectionResetError("the database")
 
     with pytest.raises(ConnectionResetError, match="the database"):
-        await Client(EventSourceResponse(failing())).ended()
+        await open_stream(EventSourceResponse(failing())).ended()
 
 
 async def test_the_close_handler_is_called_when_a_send_finds_the_client_gone() -> None:
@@ -333,16 +367,16 @@ async def test_the_close_handler_is_called_when_a_send_finds_the_client_gone() -
     async def left(message: Message) -> None:
         messages.append(message)
 
-    client = Client(EventSourceResponse(ticks(9), client_close_handler_callable=left))
+    client = open_stream(EventSourceResponse(ticks(9), client_close_handler_callable=left))
     await client.events(1)
-    client.refuse = OSError("gone")
+    client.refuse(OSError("gone"))
     await client.ended()
     assert messages == [{"type": "http.disconnect"}]
 
 
 async def test_a_source_that_yields_in_answer_to_its_cancellation_is_closed_and_not_sent() -> None:
     for source in (farewell, stubborn):
-        client = Client(EventSourceResponse(source()))
+        client = open_stream(EventSourceResponse(source()))
         await client.events(3)
         client.leave()
         before = asyncio.get_running_loop().time()
@@ -356,7 +390,7 @@ async def test_a_source_that_is_cancelled_from_within_is_no_clean_end() -> None:
         yield "a"
         raise asyncio.CancelledError
 
-    client = Client(EventSourceResponse(cancelled()))
+    client = open_stream(EventSourceResponse(cancelled()))
     with pytest.raises(asyncio.CancelledError):
         await client.ended()
     assert not client.terminated
@@ -372,15 +406,15 @@ async def test_a_source_that_ends_because_a_helper_failed_is_no_clean_end() -> N
         await asyncio.sleep(1)
         raise LookupError("no data")
 
-    client = Client(EventSourceResponse(giving_up(), data_sender_callable=sender))
+    client = open_stream(EventSourceResponse(giving_up(), data_sender_callable=sender))
     with pytest.raises(LookupError, match="no data"):
         await client.ended()
-    assert not client.terminated
+    assert client.body == b"data: a\n\n" + FAILED
 
 
 async def test_a_timeout_of_the_servers_send_is_not_taken_for_a_client_that_left() -> None:
-    client = Client(EventSourceResponse(ticks(9)))
-    client.refuse = TimeoutError("the server's own")
+    client = open_stream(EventSourceResponse(ticks(9)))
+    client.refuse(TimeoutError("the server's own"))
     with pytest.raises(TimeoutError, match="the server's own"):
         await client.ended()
 
@@ -392,7 +426,7 @@ async def test_a_sync_generator_may_use_its_object_again() -> None:
             fields["data"] = number
             yield fields
 
-    client = Client(EventSourceResponse(reusing(), ping=0, send_timeout=None))
+    client = open_stream(EventSourceResponse(reusing(), ping=0, send_timeout=None))
     await client.ended()
     assert [event.data for event in await client.events(50)] == [str(n) for n in range(50)]
 
@@ -409,10 +443,10 @@ async def test_a_sync_generator_that_yields_what_nobody_declared_is_an_error_and
         finally:
             closed.append(True)
 
-    client = Client(EventSourceResponse(lying(), ping=0, send_timeout=None))
+    client = open_stream(EventSourceResponse(lying(), ping=0, send_timeout=None))
     with pytest.raises(UndeclaredEvent, match="int"):
         await client.ended()
-    assert client.body == b"data: a\n\n"
+    assert client.body == b"data: a\n\n" + FAILED
     assert closed == [True]
 
 
@@ -423,7 +457,7 @@ async def test_the_close_handler_is_called_when_the_client_leaves_and_only_then(
         messages.append(message)
 
     for leaves in (False, True):
-        client = Client(EventSourceResponse(ticks(3), client_close_handler_callable=left))
+        client = open_stream(EventSourceResponse(ticks(3), client_close_handler_callable=left))
         await client.events(1)
         if leaves:
             client.leave()
@@ -432,7 +466,7 @@ async def test_the_close_handler_is_called_when_the_client_leaves_and_only_then(
 
 
 async def test_what_a_finally_raises_after_the_client_left_reaches_the_server() -> None:
-    client = Client(EventSourceResponse(failing_finally()))
+    client = open_stream(EventSourceResponse(failing_finally()))
     await client.events(1)
     client.leave()
     with pytest.raises(LookupError, match="in the finally"):
@@ -441,7 +475,7 @@ async def test_what_a_finally_raises_after_the_client_left_reaches_the_server() 
 
 async def test_a_client_that_leaves_at_the_last_event_is_no_error() -> None:
     for after_s in (0.9, 1, 1.1):
-        client = Client(EventSourceResponse(ticks(1)))
+        client = open_stream(EventSourceResponse(ticks(1)))
         await asyncio.sleep(after_s)
         client.leave()
         await client.ended()
@@ -462,9 +496,9 @@ async def test_a_client_that_left_before_the_stream_began_leaves_the_source_clos
 
 
 async def test_a_finally_that_fails_after_a_send_timeout_is_told_as_its_cause() -> None:
-    client = Client(EventSourceResponse(failing_finally(), send_timeout=5))
+    client = open_stream(EventSourceResponse(failing_finally(), send_timeout=5))
     await client.events(1)
-    client.reading.clear()
+    client.pause()
     with pytest.raises(SendTimeout) as raised:
         await client.ended()
     assert isinstance(raised.value.__cause__, LookupError)
@@ -472,7 +506,7 @@ async def test_a_finally_that_fails_after_a_send_timeout_is_told_as_its_cause() 
 
 async def test_a_request_that_is_cancelled_closes_the_source_first() -> None:
     source = Closing(every_s=1, cleanup_s=5)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(1)
     client.task.cancel()
     await asyncio.sleep(2)
@@ -490,7 +524,7 @@ async def test_a_cancelled_scope_of_a_middleware_does_not_cut_the_finally_short(
         with scope:
             await EventSourceResponse(source.texts())(*args)
 
-    client = Client(in_scope)
+    client = open_stream(in_scope)
     await client.events(1)
     scope.cancel()
     await client.ended()
@@ -501,7 +535,7 @@ async def test_cleanup_that_takes_too_long_is_logged_and_cancelled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = Closing(every_s=1, cleanup_s=1000)
-    client = Client(EventSourceResponse(source.texts(), cleanup_timeout=3))
+    client = open_stream(EventSourceResponse(source.texts(), cleanup_timeout=3))
     await client.events(1)
     client.leave()
     loop = asyncio.get_running_loop()
@@ -527,7 +561,7 @@ async def test_cleanup_that_refuses_to_end_is_left_behind() -> None:
                 except asyncio.CancelledError:
                     continue
 
-    client = Client(EventSourceResponse(stubborn(), cleanup_timeout=3))
+    client = open_stream(EventSourceResponse(stubborn(), cleanup_timeout=3))
     await client.events(1)
     client.leave()
     await asyncio.wait_for(client.ended(), 5)
@@ -536,7 +570,7 @@ async def test_cleanup_that_refuses_to_end_is_left_behind() -> None:
 
 async def test_without_a_cleanup_limit_the_finally_has_all_the_time_it_takes() -> None:
     source = Closing(every_s=1, cleanup_s=1000)
-    client = Client(EventSourceResponse(source.texts(), cleanup_timeout=None))
+    client = open_stream(EventSourceResponse(source.texts(), cleanup_timeout=None))
     await client.events(1)
     client.leave()
     await client.ended()
@@ -546,18 +580,164 @@ async def test_without_a_cleanup_limit_the_finally_has_all_the_time_it_takes() -
 # --- the source fails
 
 
-async def test_what_was_yielded_before_an_error_is_sent_and_the_body_stays_unterminated() -> None:
+async def test_what_was_yielded_before_an_error_is_sent_and_then_the_error_without_its_text() -> (
+    None
+):
     async def failing() -> AsyncIterator[str]:
         for number in range(10):
             yield str(number)
         raise LookupError("secret")
 
-    client = Client(EventSourceResponse(failing()))
+    client = open_stream(EventSourceResponse(failing()))
     with pytest.raises(LookupError, match="secret"):
         await client.ended()
     assert [event.data for event in await client.events(10)] == list("0123456789")
-    assert not client.terminated
+    assert client.body.endswith(b"data: 9\n\n" + FAILED)
+    assert client.terminated
     assert b"secret" not in client.body
+
+
+async def test_an_error_event_is_read_by_the_union_that_names_it() -> None:
+    async def failing() -> AsyncIterator[Tick]:
+        yield Tick(1, id=7)
+        raise LookupError("secret")
+
+    union = EventUnion(Tick | StreamError)
+    client = open_stream(EventSourceResponse(failing()), events=union)
+    tick, error = await client.events(2)
+    assert (tick.data, tick.id) == (1, "7")
+    assert isinstance(error, StreamError)
+    assert error.data.code == "internal"
+    assert b"id: 7" in client.body
+    assert client.body.count(b"id:") == 1
+    with pytest.raises(LookupError, match="secret"):
+        await client.ended()
+
+
+@pytest.mark.parametrize("error", [LookupError("no such thing"), HTTPException(404)])
+async def test_an_error_before_the_response_has_begun_is_raised_and_nothing_is_sent(
+    error: Exception,
+) -> None:
+    closed: list[bool] = []
+
+    async def failing() -> AsyncIterator[str]:
+        try:
+            await asyncio.sleep(0.4)
+            if not closed:
+                raise error
+            yield "never"
+        finally:
+            await asyncio.sleep(1)
+            closed.append(True)
+
+    client = open_stream(EventSourceResponse(failing(), start_within=5))
+    with pytest.raises(type(error)):
+        await client.ended()
+    assert client.sent == []
+    assert closed == [True]
+
+
+async def test_an_error_after_the_headers_is_told_in_the_stream() -> None:
+    async def late() -> AsyncIterator[str]:
+        await asyncio.sleep(0.6)
+        if missing:
+            raise HTTPException(404, "no such order")
+        yield "never"
+
+    missing = True
+    client = open_stream(EventSourceResponse(late()))
+    with pytest.raises(HTTPException):
+        await client.ended()
+    assert client.status == 200
+    assert client.body == (
+        b'event: stream.error\ndata: {"code":"http_404","message":"no such order"}\n\n'
+    )
+    assert client.terminated
+
+
+async def test_an_http_error_whose_detail_is_no_text_is_told_by_its_status_alone() -> None:
+    async def late() -> AsyncIterator[str]:
+        yield "a"
+        raise HTTPException(409, {"secret": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    client = open_stream(EventSourceResponse(late()))
+    with pytest.raises(HTTPException):
+        await client.ended()
+    assert b'{"code":"http_409","message":"The stream failed on the server."}' in client.body
+    assert b"secret" not in client.body
+
+
+class Busy(BaseEvent[int]): ...
+
+
+@pytest.mark.parametrize(
+    ("told", "frames"),
+    [
+        (None, FAILED),
+        (
+            StreamError(ErrorInfo(code="busy", message="Too much to do.")),
+            b'event: stream.error\ndata: {"code":"busy","message":"Too much to do."}\n\n',
+        ),
+        (Busy(5), b"event: busy\ndata: 5\n\n" + FAILED),
+    ],
+)
+async def test_an_exception_can_be_mapped_to_a_typed_event(
+    told: BaseEvent[object] | None, frames: bytes
+) -> None:
+    seen: list[Exception] = []
+
+    def on_error(error: Exception) -> BaseEvent[object] | None:
+        seen.append(error)
+        return told
+
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError("secret")
+
+    client = open_stream(EventSourceResponse(failing(), on_error=on_error))
+    with pytest.raises(LookupError):
+        await client.ended()
+    assert client.body == b"data: a\n\n" + frames
+    assert [str(error) for error in seen] == ["secret"]
+
+
+async def test_a_mapping_that_fails_itself_is_logged_and_the_reader_is_told_the_default(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def on_error(error: Exception) -> BaseEvent[object]:
+        raise RuntimeError("in on_error")
+
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError("secret")
+
+    client = open_stream(EventSourceResponse(failing(), on_error=on_error))
+    with pytest.raises(LookupError):
+        await client.ended()
+    assert client.body == b"data: a\n\n" + FAILED
+    assert "in on_error" in caplog.text
+
+
+async def test_a_complete_stream_says_so_where_it_is_asked_to() -> None:
+    union = EventUnion(Tick | StreamEnd)
+    client = open_stream(EventSourceResponse(ticks(2), end_event=True), events=union)
+    *_, end = await client.events(3)
+    assert isinstance(end, StreamEnd)
+    assert end.data.events == 2
+    assert end.id == "1"  # the last real event's: the control event has none of its own
+    await client.ended()
+    assert client.body.endswith(b'event: stream.end\ndata: {"events":2}\n\n')
+
+
+async def test_a_stream_that_fails_does_not_say_that_it_is_complete() -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError
+
+    client = open_stream(EventSourceResponse(failing(), end_event=True))
+    with pytest.raises(LookupError):
+        await client.ended()
+    assert client.body == b"data: a\n\n" + FAILED
 
 
 @pytest.mark.parametrize("item", [None, 7, b"data: raw\n\n", object()])
@@ -568,11 +748,10 @@ async def test_a_yielded_object_that_nobody_declared_is_an_error_and_leaves_no_t
         yield "a"
         yield item
 
-    client = Client(EventSourceResponse(lying()))
+    client = open_stream(EventSourceResponse(lying()))
     with pytest.raises(UndeclaredEvent, match=type(item).__name__):
         await client.ended()
-    assert client.body == b"data: a\n\n"
-    assert not client.terminated
+    assert client.body == b"data: a\n\n" + FAILED
 
 
 async def test_a_payload_that_went_wrong_is_an_error_and_leaves_no_trace() -> None:
@@ -581,7 +760,7 @@ async def test_a_payload_that_went_wrong_is_an_error_and_leaves_no_trace() -> No
         object.__setattr__(event, "data", "secret")
         yield event
 
-    client = Client(EventSourceResponse(wrong()))
+    client = open_stream(EventSourceResponse(wrong()))
     with pytest.raises(InvalidPayload):
         await client.ended()
     assert client.body == b""
@@ -603,9 +782,11 @@ async def test_an_error_of_the_servers_receive_is_not_swallowed() -> None:
 async def test_a_reader_that_takes_nothing_is_let_go_when_the_send_timeout_is_over() -> None:
     for send_timeout, ping in ((30, 15), (5, 15), (5, 0), (30, 1), (15, 15)):
         source = Closing(every_s=1)
-        client = Client(EventSourceResponse(source.texts(), send_timeout=send_timeout, ping=ping))
+        client = open_stream(
+            EventSourceResponse(source.texts(), send_timeout=send_timeout, ping=ping)
+        )
         await client.events(3)
-        client.reading.clear()
+        client.pause()
         loop = asyncio.get_running_loop()
         before = loop.time()
         with pytest.raises(SendTimeout, match=f"send_timeout={send_timeout} s"):
@@ -618,20 +799,20 @@ async def test_a_reader_that_takes_nothing_is_let_go_when_the_send_timeout_is_ov
 
 async def test_a_reader_that_stalls_at_a_ping_is_let_go_too() -> None:
     source = Closing(every_s=1000)
-    client = Client(EventSourceResponse(source.texts(), send_timeout=5))
+    client = open_stream(EventSourceResponse(source.texts(), send_timeout=5))
     await client.events(1)
-    client.reading.clear()
+    client.pause()
     with pytest.raises(SendTimeout):
         await client.ended()
     assert source.log == ["closing", "closed"]
 
 
 async def test_a_slow_reader_is_not_let_go_while_it_reads() -> None:
-    client = Client(EventSourceResponse(ticks(20), send_timeout=5, ping=0))
+    client = open_stream(EventSourceResponse(ticks(20), send_timeout=5, ping=0))
     for _ in range(30):
-        client.reading.clear()
+        client.pause()
         await asyncio.sleep(4)
-        client.reading.set()
+        client.resume()
         await asyncio.sleep(0)
     await client.ended()
     assert client.terminated
@@ -646,17 +827,17 @@ async def test_a_slow_reader_slows_the_source_down() -> None:
             made += 1
             yield "x"
 
-    client = Client(EventSourceResponse(eager(), send_timeout=None))
-    client.reading.clear()
+    client = open_stream(EventSourceResponse(eager(), send_timeout=None))
+    client.pause()
     await asyncio.sleep(100)
-    assert made == 0
+    assert made == 1
     client.leave()
     await client.ended()
 
 
 async def test_a_generator_that_never_waits_cannot_keep_the_loop_to_itself() -> None:
     source = Closing(every_s=None)
-    client = Client(EventSourceResponse(source.texts()))
+    client = open_stream(EventSourceResponse(source.texts()))
     await client.events(1)
     client.leave()
     await client.ended()
@@ -676,7 +857,7 @@ async def test_a_sync_generator_whose_reader_leaves_is_closed_in_its_thread() ->
 
     # No timer may be set: the virtual clock would jump ahead of the thread.
     response = EventSourceResponse(endless(), ping=0, send_timeout=None, cleanup_timeout=None)
-    client = Client(response)
+    client = open_stream(response)
     await client.events(1)
     client.leave()
     await client.ended()
@@ -703,7 +884,7 @@ async def test_a_data_sender_feeds_the_stream_and_is_cancelled_when_it_ends() ->
         for _ in range(3):
             yield await queue.get()
 
-    client = Client(EventSourceResponse(events(), data_sender_callable=sender))
+    client = open_stream(EventSourceResponse(events(), data_sender_callable=sender))
     await client.ended()
     assert [event.data for event in await client.events(3)] == ["0", "1", "2"]
     assert log == ["sender closed"]
@@ -715,7 +896,7 @@ async def test_a_data_sender_that_fails_ends_the_stream_with_its_error() -> None
         raise LookupError("no data")
 
     source = Closing(every_s=1)
-    client = Client(EventSourceResponse(source.texts(), data_sender_callable=sender))
+    client = open_stream(EventSourceResponse(source.texts(), data_sender_callable=sender))
     with pytest.raises(LookupError, match="no data"):
         await client.ended()
     assert source.log == ["closing", "closed"]
@@ -745,9 +926,296 @@ def test_content_that_is_no_stream_is_refused(content: Any) -> None:
 
 async def test_a_stream_costs_two_tasks_and_leaves_none_behind() -> None:
     before = len(asyncio.all_tasks())
-    client = Client(EventSourceResponse(ticks(1000)))
+    client = open_stream(EventSourceResponse(ticks(1000)))
     await client.events(2)
     assert len(asyncio.all_tasks()) - before == 2
     client.leave()
     await client.ended()
     assert len(asyncio.all_tasks()) == before
+
+
+# --- how long it lives
+
+
+async def test_a_stream_whose_lifetime_is_over_ends_with_a_retry_and_a_terminated_body() -> None:
+    source = Closing(every_s=1, cleanup_s=2)
+    client = open_stream(EventSourceResponse(source.texts(), max_lifetime=60, end_event=True))
+    await client.ended()
+    assert 54 <= asyncio.get_running_loop().time() <= 68
+    assert source.log == ["closing", "closed"]
+    assert client.retry_ms is not None
+    assert 500 <= client.retry_ms <= 3000
+    assert client.terminated
+    assert b"stream.end" not in client.body
+
+
+async def test_streams_that_began_together_do_not_end_together() -> None:
+    ends: list[float] = []
+
+    async def one() -> None:
+        await open_stream(EventSourceResponse(silence(900), max_lifetime=600)).ended()
+        ends.append(asyncio.get_running_loop().time())
+
+    await asyncio.gather(*(one() for _ in range(50)))
+    assert 540 <= min(ends) < 570
+    assert 630 < max(ends) <= 660
+
+
+async def test_a_stream_that_ends_before_its_lifetime_is_over_is_complete() -> None:
+    client = open_stream(EventSourceResponse(ticks(3), max_lifetime=60))
+    await client.ended()
+    assert client.retry_ms is None
+
+
+async def test_an_event_that_is_being_sent_when_the_lifetime_ends_is_not_lost() -> None:
+    client = open_stream(EventSourceResponse(ticks(100), max_lifetime=10, ping=0))
+    await client.events(5)
+    client.pause()
+    await asyncio.sleep(20)
+    client.resume()
+    await client.ended()
+    assert [event.data for event in await client.events(6)] == ["0", "1", "2", "3", "4", "5"]
+    assert client.body.count(b"data:") == 6
+    assert client.terminated
+
+
+async def test_a_source_that_yields_when_its_lifetime_is_over_is_closed_and_not_sent() -> None:
+    client = open_stream(EventSourceResponse(farewell(), max_lifetime=10))
+    await client.ended()
+    assert b"bye" not in client.body
+    assert client.terminated
+
+
+# --- a finally that has begun
+
+
+async def closing_early(log: list[str]) -> AsyncIterator[Any]:
+    """Is closed by the response, because it yields what cannot be sent, and takes 5 s for it."""
+    try:
+        yield "a"
+        yield object()
+    finally:
+        await asyncio.sleep(5)
+        log.append("closed")
+
+
+async def test_a_client_that_leaves_while_the_source_is_closed_does_not_cut_that_short() -> None:
+    log: list[str] = []
+    client = open_stream(EventSourceResponse(closing_early(log)))
+    await asyncio.sleep(2)
+    client.leave()
+    with pytest.raises(UndeclaredEvent):
+        await client.ended()
+    assert log == ["closed"]
+
+
+async def test_a_reader_that_stalls_while_the_source_is_closed_does_not_cut_that_short() -> None:
+    log: list[str] = []
+    response = EventSourceResponse(closing_early(log), ping=1, send_timeout=2)
+    client = open_stream(response)
+    await client.events(1)
+    client.pause()
+    with pytest.raises(SendTimeout) as raised:
+        await client.ended()
+    assert isinstance(raised.value.__cause__, UndeclaredEvent)
+    assert log == ["closed"]
+    assert not client.terminated
+
+
+async def test_a_data_sender_that_fails_before_the_first_event_is_an_ordinary_error() -> None:
+    async def sender() -> None:
+        raise LookupError("no data")
+
+    source = Closing(every_s=1)
+    response = EventSourceResponse(silence(5), data_sender_callable=sender)
+    client = open_stream(response)
+    with pytest.raises(LookupError, match="no data"):
+        await client.ended()
+    assert client.sent == []
+    assert source.log == []
+
+
+# --- announced limits
+
+
+async def test_the_idle_limit_is_told_in_a_header() -> None:
+    client = open_stream(EventSourceResponse(ticks(1), idle_limit=45))
+    await client.ended()
+    assert client.headers["stream-idle-limit"] == "45"
+
+
+@pytest.mark.parametrize(("ping", "idle_limit"), [(15, 15), (60, 45), (0, 45)])
+def test_an_idle_limit_that_no_keepalive_keeps_is_refused(ping: float, idle_limit: float) -> None:
+    with pytest.raises(InvalidField, match=rf"^idle_limit={idle_limit}: .*ping={ping}"):
+        EventSourceResponse(["x"], ping=ping, idle_limit=idle_limit)
+
+
+# --- limits on open streams
+
+
+async def test_a_stream_beyond_the_limit_is_refused_with_429_and_its_source_is_closed() -> None:
+    limit = StreamLimit(total=2, retry_after_s=7)
+    open_ones = [open_stream(EventSourceResponse(ticks(100), limit=limit)) for _ in range(2)]
+    await asyncio.sleep(1)
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    refused = open_stream(EventSourceResponse(texts, limit=limit))
+    await refused.ended()
+    assert refused.status == 429
+    assert refused.headers["retry-after"] == "7"
+    assert refused.headers["content-type"] == "application/json"
+    assert b"try again in 7 s" in refused.body
+    assert source.log == ["closing", "closed"]
+    open_ones[0].leave()
+    await open_ones[0].ended()
+    async with open_stream(EventSourceResponse(ticks(9), limit=limit)) as admitted:
+        assert (await admitted.events(1))[0].data == "0"
+    open_ones[1].leave()
+    await open_ones[1].ended()
+    assert limit.open == 0
+
+
+async def test_the_limit_of_one_key_does_not_touch_another() -> None:
+    limit = StreamLimit(per_key=1, key=lambda connection: connection.headers["x-user"])
+
+    async def status(user: str, *, stays: bool) -> int:
+        stream = open_stream(EventSourceResponse(ticks(100), limit=limit), headers={"X-User": user})
+        await stream.started()
+        if not stays:
+            stream.leave()
+            await stream.ended()
+        return stream.status
+
+    assert await status("ann", stays=True) == 200
+    assert await status("ann", stays=False) == 429
+    assert await status("bob", stays=False) == 200
+    assert await status("bob", stays=False) == 200
+
+
+async def test_a_refused_websocket_is_denied() -> None:
+    limit = StreamLimit(total=1)
+    first = open_stream(EventSourceResponse(ticks(9), limit=limit))
+    await first.events(1)
+    refused = open_stream(EventSourceResponse(ticks(9), limit=limit), type="websocket")
+    await refused.ended()
+    assert refused.sent[0]["type"] == "websocket.http.response.start"
+    assert refused.status == 429
+    first.leave()
+    await first.ended()
+
+
+# --- the registry
+
+
+async def test_the_registry_knows_the_open_streams_and_what_they_have_sent() -> None:
+    own = Registry()
+    client = open_stream(EventSourceResponse(ticks(10), registry=own), "/ticks?n=1", method="POST")
+    other = open_stream(EventSourceResponse(silence(100), registry=own, start_within=None), "/s")
+    await client.events(3)
+    await asyncio.sleep(0.5)
+    first, second = own.open_streams()
+    assert (first.path, first.route, first.method) == ("/ticks", "", "POST")
+    assert (first.events, first.bytes, first.dropped) == (3, 81, 0)
+    assert (first.age_s, first.idle_s) == pytest.approx((2.5, 0.5))
+    assert (second.path, second.events, second.idle_s) == ("/s", 0, None)
+    assert (own.totals().opened, own.totals().events) == (2, 3)
+    assert own.open_by_route() == {"": 2}
+    for stream in (client, other):
+        stream.leave()
+        await stream.ended()
+    assert own.open_streams() == []
+    assert own.totals().events == 3
+
+
+@pytest.mark.parametrize(
+    ("cause", "dropped"),
+    [
+        (EndCause.COMPLETE, 0),
+        (EndCause.CLIENT_LEFT, 0),
+        (EndCause.FAILED, 0),
+        (EndCause.SEND_TIMEOUT, 1),
+        (EndCause.DRAINED, 0),
+        (EndCause.LIFETIME, 0),
+        (EndCause.CANCELLED, 0),
+    ],
+)
+async def test_the_registry_counts_each_end_by_its_cause(cause: EndCause, dropped: int) -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError
+
+    own = Registry()
+    content: AsyncIterator[Sendable] = ticks(30)
+    if cause is EndCause.FAILED:
+        content = failing()
+    lifetime = 10 if cause is EndCause.LIFETIME else None
+    async with Drain(signals=()) as drain:
+        response = EventSourceResponse(content, registry=own, max_lifetime=lifetime)
+        client = open_stream(response)
+        await client.events(1)
+        if cause is EndCause.CLIENT_LEFT:
+            client.leave()
+        elif cause is EndCause.SEND_TIMEOUT:
+            client.pause()
+        elif cause is EndCause.DRAINED:
+            drain.begin()
+        elif cause is EndCause.CANCELLED:
+            client.task.cancel()
+        await asyncio.wait({client.task})
+        if not client.task.cancelled():
+            client.task.exception()
+    totals = own.totals()
+    assert {name for name, count in totals.ended.items() if count} == {cause}
+    assert sum(totals.ended.values()) == totals.opened == 1
+    assert totals.dropped == dropped
+
+
+async def test_a_refusal_is_counted_and_is_no_open_stream() -> None:
+    own, limit = Registry(), StreamLimit(total=1)
+    first = open_stream(EventSourceResponse(ticks(9), limit=limit, registry=own))
+    await first.events(1)
+    await open_stream(EventSourceResponse(ticks(9), limit=limit, registry=own)).ended()
+    assert (own.totals().opened, own.totals().refused) == (1, 1)
+    first.leave()
+    await first.ended()
+
+
+async def test_the_end_of_a_stream_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="typed_sse"):
+        client = open_stream(EventSourceResponse(ticks(2)), "/a%0Aforged%20line")
+        await client.ended()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "stream ended method='GET' path='/a\\nforged line' route='' cause='complete' age_s=2.0 "
+        "events=2 bytes=54 dropped=0 error=None"
+    ).replace("\n", "\\n")
+    assert record.__dict__["stream"]["cause"] == "complete"
+
+
+async def test_an_observer_hears_of_every_stream_and_cannot_break_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[object] = []
+
+    class Observer:
+        def opened(self, stream: StreamRecord) -> None:
+            heard.append(stream.path)
+            raise RuntimeError("in opened")
+
+        def ended(self, stream: StreamRecord, cause: EndCause, error: BaseException | None) -> None:
+            heard.append((stream.path, stream.events, cause, type(error)))
+            raise RuntimeError("in ended")
+
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError
+
+    own = Registry()
+    own.observe(Observer())
+    client = open_stream(EventSourceResponse(failing(), registry=own), "/x")
+    with pytest.raises(LookupError):
+        await client.ended()
+    assert heard == ["/x", ("/x", 1, EndCause.FAILED, LookupError)]
+    assert "in opened" in caplog.text
+    assert "in ended" in caplog.text

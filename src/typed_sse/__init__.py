@@ -1,8 +1,11 @@
 """Type-safe Server-Sent Events for FastAPI and Starlette, from the Pydantic model to the wire.
 
-The public names, sorted. Importing this does nothing but define them.
+The public names, sorted. Importing this does nothing but define them. What needs an extra, or only
+tests, is imported from its module: `typed_sse.fastapi`, `typed_sse.testing`,
+`typed_sse.prometheus`, `typed_sse.opentelemetry`.
 """
 
+from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
 from typed_sse.drain import Drain
 from typed_sse.errors import (
     BrokenError,
@@ -19,6 +22,16 @@ from typed_sse.errors import (
     UsageError,
 )
 from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.limits import StreamLimit
+from typed_sse.registry import (
+    EndCause,
+    Registry,
+    StreamObserver,
+    StreamRecord,
+    StreamStatistics,
+    Totals,
+    process_registry,
+)
 from typed_sse.response import EventSourceResponse
 from typed_sse.streams import EventStream, event_source, merge
 from typed_sse.wire import Decoder, ServerSentEvent
@@ -28,6 +41,9 @@ __all__ = [
     "BrokenError",
     "Decoder",
     "Drain",
+    "EndCause",
+    "EndInfo",
+    "ErrorInfo",
     "EventSourceResponse",
     "EventStream",
     "EventTooLarge",
@@ -37,12 +53,21 @@ __all__ = [
     "InvalidPayload",
     "MalformedPayload",
     "PeerError",
+    "Registry",
     "SendTimeout",
     "ServerSentEvent",
+    "StreamEnd",
+    "StreamError",
+    "StreamLimit",
+    "StreamObserver",
+    "StreamRecord",
+    "StreamStatistics",
+    "Totals",
     "TypedSSEError",
     "UndeclaredEvent",
     "UnknownEvent",
     "UsageError",
     "event_source",
     "merge",
+    "process_registry",
 ]

@@ -1,17 +1,18 @@
 """Connection: the sending side of one client's stream, in the one task that reads its source.
 
-Serialises sends, keeps the connection alive, lets go of readers that stall, and closes the source.
-Knows asyncio and the messages of ASGI; knows nothing of requests, of who leaves, or of how a frame
-looks.
+Starts the response, serialises sends, keeps the connection alive, lets go of readers that stall,
+closes the source and says how the stream has ended. Knows asyncio and the messages of ASGI; knows
+nothing of requests, of who leaves, or of how a frame looks.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from typed_sse.errors import SendTimeout
+from typed_sse.registry import EndCause, StreamRecord
 from typed_sse.sources import Closable, Sendable, encode
 
 # What the ASGI specification says; Starlette's names for it are the same types.
@@ -28,81 +29,149 @@ class _ClientGoneError(Exception):
     """The server refused a send because the client is no longer there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a connection acts by itself, in seconds; infinity for never.
+
+    Attributes:
+        start_within_s: after this, the headers go out without an event.
+        ping_s: after so long without a send, a keep-alive goes out.
+        send_timeout_s: so long may a send take.
+        lifetime_s: after this, the stream ends.
+        drain_grace_s: so long the source goes on after a drain has begun.
+    """
+
+    start_within_s: float
+    ping_s: float
+    send_timeout_s: float
+    lifetime_s: float
+    drain_grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames that do not come from the source; each is made when it is needed."""
+
+    ping: Callable[[], Sendable]
+    error: Callable[[Exception], bytes]
+    end: Callable[[StreamRecord], bytes]
+    farewell: Callable[[], bytes]
+
+
 class Connection:
     """The sending side of one client's stream.
 
     Attributes:
-        over: done when nobody has to end the stream any more: it has ended, or drains.
+        over: done when nobody has to end the stream any more: it has ended, or is ending.
         started: the task has made its first step, so it closes the source itself.
+        begun: the response has begun: from here on an error has no status of its own.
         complete: the body has ended properly.
         gone: a send has found that the client is no longer there.
         cancelled: this class has cancelled the stream; a cancellation without it is the source's.
-        failure: what a keep-alive, a send timeout or the data sender has ended the stream with.
+        failure: what the source, a keep-alive, a send or the data sender has ended the stream with.
 
     Invariants:
-    1. `send` is called under `_lock` only.
+    1. `send` is called under `_lock` only, and the response's start is the first that is sent.
     2. `_sending_since` is set while a send is under way, and only then.
-    3. While the stream runs and a limit is set, `_timer` is due at the latest when a keep-alive or
-       a send timeout is: one timer a connection, none an event.
+    3. While the stream runs and a limit is set, `_timer` is due at the latest when the next thing
+       of `Timing` is: one timer a connection, none an event.
+    4. `_parting` is set once the stream is to end with a last frame of ours.
+    5. `_reading` is set while the source is waited for, and only then: an ending that can wait for
+       a send does not take from the reader what was yielded.
+    6. `_cancellable` is set while the task reads or sends, and not while it closes the source: a
+       `finally` is not cut short.
     """
 
     def __init__(
-        self,
-        send: Send,
-        ping_s: float,
-        ping_message: Callable[[], Sendable],
-        send_timeout_s: float | None,
+        self, send: Send, start: Message, timing: Timing, frames: Frames, record: StreamRecord
     ) -> None:
-        self.failure: BaseException | None = None
-        self.started = self.complete = self.gone = self.cancelled = False
+        self.failure: Exception | None = None
+        self.started = self.begun = self.complete = self.gone = self.cancelled = False
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._farewell: bytes | None = None
-        self._reading = False
+        self._parting = self._reading = self._cancellable = self._broken = False
+        self._retired: EndCause | None = None
+        self._farewell = b""
         self._send = send
-        self._ping_s = ping_s or math.inf
-        self._ping_message = ping_message
-        self._send_timeout_s = math.inf if send_timeout_s is None else send_timeout_s
+        self._start = start
+        self._timing = timing
+        self._frames = frames
+        self._record = record
+        self._send_timeout_s = timing.send_timeout_s
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._sending_since: float | None = None
-        self._sent_at = self._loop.time()
+        self._opened_at = self._sent_at = self._loop.time()
+        self._retires_at = self._opened_at + timing.lifetime_s
+        self._retires_by = EndCause.LIFETIME
         self._timer: asyncio.TimerHandle | None = None
         self._helpers: set[asyncio.Task[None]] = set()
 
     def stream(
         self,
-        start: Message,
         source: Closable[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> asyncio.Task[None]:
         """Start the task that sends the whole response and closes the source.
 
-        The task ends early when it is cancelled, or with `failure` set.
+        It ends with `failure` set, or cancelled, where the stream did not end well.
         """
-        self._task = asyncio.create_task(self._run(start, source, data_sender))
+        self._task = asyncio.create_task(self._run(source, data_sender))
         self._task.add_done_callback(lambda _: self._end())
         return self._task
 
+    def cause(self, *, client_left: bool) -> EndCause:
+        """Return why the stream has ended."""
+        if isinstance(self.failure, SendTimeout):
+            return EndCause.SEND_TIMEOUT
+        if self.failure is not None:
+            return EndCause.FAILED
+        if client_left or self.gone:
+            return EndCause.CLIENT_LEFT
+        if self.complete:
+            return self._retired or EndCause.COMPLETE
+        return EndCause.CANCELLED
+
     def stop(self) -> None:
-        """Cancel the stream, unless it is ending by itself."""
+        """Cancel the stream where it stands, unless it is ending by itself."""
         if not self.over.done():
             self._cancel()
 
-    def _cancel(self) -> None:
-        self.cancelled = True
-        self._task.cancel()
-
     def drain(self, farewell: bytes) -> None:
-        """Close the source, send `farewell` and end the body."""
+        """Let the source go on for its grace period; then close it, send `farewell` and end."""
         if self._task.done():
             return
-        self._farewell = farewell
         # A reader that takes nothing must not hold up the shutdown.
         self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
+        if self._sending_since is not None:
+            self._sending_since = self._loop.time()
+        self._farewell = self._farewell or farewell
+        if self._timing.drain_grace_s > 0:
+            grace_is_over = self._loop.time() + self._timing.drain_grace_s
+            if grace_is_over < self._retires_at:
+                self._retires_at, self._retires_by = grace_is_over, EndCause.DRAINED
+        else:
+            self._retire(EndCause.DRAINED)
         self._watch()
+
+    def _retire(self, cause: EndCause) -> None:
+        self._retires_at = float("inf")
+        if self._parting or self.cancelled:
+            return
+        self._retired = cause
+        self._farewell = self._farewell or self._frames.farewell()
+        self._part()
+
+    def _part(self) -> None:
+        """End the stream with a last frame, after the send that is under way."""
+        self._parting = True
         if self._reading:
             self._cancel()
         self._end()
+
+    def _cancel(self) -> None:
+        self.cancelled = True
+        if self._cancellable:
+            self._task.cancel()
 
     def _end(self) -> None:
         if not self.over.done():
@@ -110,7 +179,6 @@ class Connection:
 
     async def _run(
         self,
-        start: Message,
         source: Closable[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
@@ -118,22 +186,22 @@ class Connection:
         try:
             try:
                 async with aclosing(source):
-                    await self._put(start)
                     self._watch()
                     if data_sender is not None:
-                        self._help(data_sender())
-                    if self._farewell is None:
+                        self._help(data_sender)
+                    if not self._parting and not self.cancelled:
                         await self._put_all(source)
             except asyncio.CancelledError:
-                if self._farewell is None:
+                if not self._parting:
                     raise
                 self._task.uncancel()
-            # A source may end in answer to its cancellation: that is no clean end.
-            if not self.cancelled or self._farewell is not None:
-                await self._put_body(self._farewell or b"", more=False)
-                self.complete = True
+            except _ClientGoneError:
+                return
+            except Exception as error:
+                self._note(error)
+            await self._put_last()
         except _ClientGoneError:
-            self.gone = True
+            pass
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -142,36 +210,67 @@ class Connection:
             await asyncio.gather(*self._helpers, return_exceptions=True)
 
     async def _put_all(self, source: Closable[object]) -> None:
-        self._reading = True
         sent = 0
+        self._reading = self._cancellable = True
         try:
             async for item in source:
+                self._reading = False
                 if self.cancelled:
+                    self._record.dropped += 1
                     break  # it yields in answer to its cancellation: closing it ends it
-                await self._put_body(encode(item), more=True)
+                frame = encode(item)
+                self._record.dropped += 1  # until it is sent
+                await self._put(frame)
+                self._record.dropped -= 1
+                self._record.events += 1
                 sent += 1
                 if sent % _FRAMES_A_TURN == 0:
                     await asyncio.sleep(0)
+                if self._parting:
+                    break
+                self._reading = True
         finally:
-            self._reading = False
+            self._reading = self._cancellable = False
 
-    async def _put_body(self, body: bytes, *, more: bool) -> None:
-        await self._put({"type": "http.response.body", "body": body, "more_body": more})
+    async def _put_last(self) -> None:
+        """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""
+        if self._broken or self.gone or (self.cancelled and not self._parting):
+            return
+        self._cancellable = True
+        if self.failure is None:
+            # A source may end in answer to its cancellation: that is no clean end.
+            end = b"" if self._retired else self._frames.end(self._record)
+            await self._put(self._farewell + end, more=False)
+        elif self.begun and not isinstance(self.failure, SendTimeout):
+            await self._put(self._farewell + self._frames.error(self.failure), more=False)
+        else:
+            return
+        self.complete = True
 
-    async def _put(self, message: Message) -> None:
+    async def _put(self, body: bytes, *, more: bool = True) -> None:
         async with self._lock:
             self._sending_since = self._loop.time()
             try:
-                await self._send(message)
+                if not self.begun:
+                    self.begun = True
+                    await self._send(self._start)
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+                self._record.bytes += len(body)
             except TimeoutError:
+                self._broken = True
                 raise
             except OSError as error:  # how ASGI 2.4 and later says that the client has left
+                self.gone = True
                 raise _ClientGoneError from error
+            except Exception:
+                self._broken = True
+                raise
             finally:
                 self._sending_since = None
-                self._sent_at = self._loop.time()
+                self._sent_at = self._record.last_send_at = self._loop.time()
 
     def _watch(self) -> None:
+        """Do what is due, and look again when the next thing is."""
         if self._timer is not None:
             self._timer.cancel()
         now = self._loop.time()
@@ -182,31 +281,54 @@ class Connection:
             if now >= due:
                 self._fail(SendTimeout(self._send_timeout_s))
                 return
-        elif now >= self._sent_at + self._ping_s:
-            self._help(self._put_ping())
-            due = min(due, now + self._ping_s)
+        elif not self.begun:
+            starts_at = self._opened_at + self._timing.start_within_s
+            if now >= starts_at:
+                self._help(self._put_start)
+            else:
+                due = min(due, starts_at)
+            due = min(due, now + self._timing.ping_s)
+        elif now >= self._sent_at + self._timing.ping_s:
+            self._help(self._put_ping)
+            due = min(due, now + self._timing.ping_s)
         else:
-            due = min(due, self._sent_at + self._ping_s)
-        if due < math.inf:
+            due = min(due, self._sent_at + self._timing.ping_s)
+        if now >= self._retires_at:
+            self._retire(self._retires_by)
+        due = min(due, self._retires_at)
+        if due < float("inf"):
             self._timer = self._loop.call_at(due, self._watch)
 
-    async def _put_ping(self) -> None:
-        await self._put_body(encode(self._ping_message()), more=True)
+    async def _put_start(self) -> None:
+        await self._put(b"")  # some servers keep the headers until there is a piece of a body
 
-    def _help(self, work: Coroutine[object, object, object]) -> None:
+    async def _put_ping(self) -> None:
+        await self._put(encode(self._frames.ping()))
+
+    def _help(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
         helper = asyncio.create_task(self._helping(work))
         self._helpers.add(helper)
         helper.add_done_callback(self._helpers.discard)
 
-    async def _helping(self, work: Coroutine[object, object, object]) -> None:
+    async def _helping(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
         try:
-            await work
+            await work()
         except _ClientGoneError:
-            self.gone = True
             self._cancel()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self.failure = self.failure or error
-        self._cancel()
+        self._note(error)
+        if isinstance(error, SendTimeout) or self._broken:
+            self._parting = False
+            self._cancel()
+            self._end()
+        elif not self.cancelled and not self._parting:
+            self._part()
+
+    def _note(self, error: Exception) -> None:
+        if self.failure is None:
+            self.failure = error
+        elif self.failure is not error:
+            self.failure.__cause__ = error

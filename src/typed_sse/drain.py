@@ -17,7 +17,14 @@ from typing import Self
 from weakref import WeakKeyDictionary
 
 from typed_sse.errors import InvalidField, UsageError
+from typed_sse.servers import when_it_shuts_down
 from typed_sse.wire import ServerSentEvent, checked_retry
+
+RETRY_MS = (500, 3000)
+"""The shortest and the longest time after which a reader is asked to come back, by default."""
+
+# How long the default of a signal, which ends the process, waits for streams to end.
+_LONGEST_WAIT_S = 5.0
 
 _Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
@@ -39,7 +46,9 @@ class Drain:
     Args:
         signals: what to listen to while it is entered: SIGINT and SIGTERM by default, none to call
             `begin` yourself. The handlers that were there are called after ours and put back at the
-            end. Signals reach the main thread only: elsewhere, call `begin`.
+            end; a default that ends the process waits until the streams have ended, 5 s at most, or
+            until the signal comes again. Signals reach the main thread only: elsewhere, call
+            `begin`.
         retry_ms: the shortest and the longest time that readers are told to wait before they come
             back, in milliseconds: 500 and 3000 by default. Each reader gets one between.
 
@@ -57,7 +66,7 @@ class Drain:
         self,
         *,
         signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
-        retry_ms: tuple[int, int] = (500, 3000),
+        retry_ms: tuple[int, int] = RETRY_MS,
     ) -> None:
         shortest, longest = map(checked_retry, retry_ms)
         if shortest > longest:
@@ -68,6 +77,8 @@ class Drain:
         self._streams: set[Callable[[bytes], None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._before: dict[signal.Signals, _Handler] = {}
+        self._listens_to_server = False
+        self._ends_by: int | None = None
 
     @property
     def begun(self) -> bool:
@@ -127,28 +138,48 @@ class Drain:
         if callable(before):
             before(number, frame)
         elif before == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+            if self._loop is None:
+                signal.raise_signal(number)
+            else:
+                self._loop.call_soon_threadsafe(self._end_by, number)
+
+    def _end_by(self, number: int) -> None:
+        # Nobody else handles the signal: the process ends by it when the streams have ended.
+        self._ends_by = number
+        asyncio.get_running_loop().call_later(_LONGEST_WAIT_S, signal.raise_signal, number)
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if self._ends_by is not None and not self._streams:
+            signal.raise_signal(self._ends_by)
 
     def _begin_here(self) -> None:
         if self.begun:
             return
         self._begun.set()
         for end in list(self._streams):
-            end(self._farewell())
+            end(farewell(self._retry_ms))
 
     def add(self, end: Callable[[bytes], None]) -> None:
         """Call `end` with a last frame when the drain begins; at once where it has begun."""
+        if not self._listens_to_server:
+            # Not when it is entered: the server waits for its shutdown from the start-up's end on.
+            self._listens_to_server = True
+            when_it_shuts_down(self._begin_here)
         self._streams.add(end)
         if self.begun:
-            end(self._farewell())
+            end(farewell(self._retry_ms))
 
     def remove(self, end: Callable[[bytes], None]) -> None:
         """Forget `end`: its stream is over."""
         self._streams.discard(end)
+        self._end_if_empty()
 
-    def _farewell(self) -> bytes:
-        return ServerSentEvent(retry=random.randint(*self._retry_ms)).encode()  # noqa: S311
+
+def farewell(retry_ms: tuple[int, int] = RETRY_MS) -> bytes:
+    """Return the last frame of a stream whose reader is to come back, after a time of its own."""
+    return ServerSentEvent(retry=random.randint(*retry_ms)).encode()  # noqa: S311
 
 
 def current_drain() -> Drain | None:

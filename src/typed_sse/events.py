@@ -41,6 +41,8 @@ from typed_sse.wire import ServerSentEvent, checked_id, checked_retry, json_fram
 RESERVED_PREFIX = "stream."
 """Names under this prefix belong to typed-sse's own control events."""
 
+_CONTROL = "typed_sse.control"
+
 T_co = TypeVar("T_co", covariant=True)
 
 # Not Pydantic's to_snake: an event's name is a contract with readers, and must not change with the
@@ -299,7 +301,7 @@ def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
     if payload is None or isinstance(payload, TypeVar) or _parameters(payload):
         reason = "its payload type is open; declare class Name(BaseEvent[Payload]) and use that"
         raise InvalidDeclaration((_name_of(cls),), reason)
-    if cls.event_name.startswith(RESERVED_PREFIX):
+    if cls.event_name.startswith(RESERVED_PREFIX) and cls.__module__ != _CONTROL:
         reason = f"the name {cls.event_name!r} is under the reserved prefix {RESERVED_PREFIX!r}"
         raise InvalidDeclaration((_name_of(cls),), reason)
     try:

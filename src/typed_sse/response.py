@@ -1,23 +1,33 @@
 """EventSourceResponse: an event stream as the answer to one HTTP request.
 
 The request's own task waits for the client to leave; a second one, of the connection, reads the
-source, sends its frames and closes it. The only file that knows Starlette and anyio; it knows
-nothing of frames.
+source, sends its frames and closes it. Knows Starlette and anyio, and what a response may be asked
+for; knows nothing of how a frame looks.
 """
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import anyio
 from starlette.background import BackgroundTask
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from typed_sse.connection import Connection
-from typed_sse.drain import current_drain
-from typed_sse.errors import InvalidField
+from typed_sse.connection import Connection, Frames, Timing
+from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
+from typed_sse.drain import current_drain, farewell
+from typed_sse.errors import InvalidField, SendTimeout
+from typed_sse.events import BaseEvent
+from typed_sse.limits import StreamLimit
+from typed_sse.registry import Registry, StreamRecord, process_registry
+from typed_sse.servers import let_go_after, transport_of
 from typed_sse.sources import Sendable, opened_for_sending
 from typed_sse.wire import ServerSentEvent
 
@@ -31,11 +41,22 @@ _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 # About thirty years; beyond it, floats and timers give up in ways of their own.
 _LONGEST_S = 1e9
 
+# So far on either side of `max_lifetime`, so that streams that began together do not end together.
+_JITTER = 0.1
+
 _PING = ServerSentEvent(comment="ping")
 
 
 def _default_ping() -> ServerSentEvent:
     return _PING
+
+
+def _no_end(_: StreamRecord) -> bytes:
+    return b""
+
+
+def _end(stream: StreamRecord) -> bytes:
+    return StreamEnd(EndInfo(events=stream.events)).encode()
 
 
 class EventSourceResponse(Response):
@@ -56,19 +77,40 @@ class EventSourceResponse(Response):
         data_sender_callable: a coroutine function that runs beside the stream, to feed what
             `content` reads from. It is cancelled when the stream ends.
         send_timeout: seconds that one send may wait for the client to take bytes: 30 by default,
-            `None` for no limit.
+            `None` for no limit. Where the server lets us reach the connection (uvicorn does), it
+            is closed at once, and on Linux a client that acknowledges nothing for so long is let
+            go even if no send waits.
         client_close_handler_callable: called with the ASGI message when the client has left.
         cleanup_timeout: seconds that the source's `finally` may take: 30 by default, `None` for no
             limit. Cleanup that takes longer is logged and left behind.
+        start_within: seconds that the status and the headers wait for the first event: 0.5 by
+            default, `None` for as long as it takes. An error before that is an ordinary error with
+            a status of its own.
+        on_error: maps an exception to the event that tells the reader of it: a `StreamError`, or
+            an event of your own, which is followed by the default one; `None` for the default
+            alone.
+        end_event: whether a stream that is complete ends with `stream.end`; not by default.
+        max_lifetime: seconds after which the stream ends with a `retry`, give or take a tenth at
+            random; no limit by default.
+        drain_grace: seconds that the source goes on after a drain has begun: 0 by default. It
+            learns of it from the `Drain`, and may end by itself before.
+        idle_limit: seconds of silence after which a reader may take the connection for dead; told
+            in the header `Stream-Idle-Limit`. Not told by default.
+        limit: refuses the stream with 429 where too many are open.
+        registry: where the stream is counted: `process_registry` by default.
 
     Raises:
-        InvalidField: `content` is not iterable, or a number is negative, beyond 1e9, or no number.
+        InvalidField: `content` is not iterable; a number is negative, beyond 1e9, or no number; or
+            `ping` is off, or not shorter than `idle_limit`.
 
     Calling the response streams. It raises what the source raises, after everything that was
-    yielded before has been sent, and leaves the body unterminated, so that a client can tell a
-    failure from the end; `UndeclaredEvent` when the source yields what cannot be sent; and
-    `SendTimeout`. Nothing of an error reaches the client. When a `Drain` begins, the source is
-    closed, and the stream ends with a last `retry` and a terminated body.
+    yielded before has been sent. Before the response has begun, that is an error like any other
+    endpoint's, and an `HTTPException` has its own status. Afterwards the reader is told by
+    `stream.error`, which says nothing of the exception unless it is an `HTTPException` or
+    `on_error` says so, and the body is ended. `UndeclaredEvent` is raised when the source yields
+    what cannot be sent, and `SendTimeout`, which leaves the body unterminated. When a `Drain`
+    begins or the lifetime is over, the source is closed, and the stream ends with a last `retry`
+    and a terminated body.
 
     Cancellation: when the client leaves, or the request is cancelled, the source is cancelled where
         it waits. Its `finally` then completes, shielded, in the task that read it, before the call
@@ -96,47 +138,102 @@ class EventSourceResponse(Response):
         send_timeout: float | None = 30.0,
         client_close_handler_callable: Callable[[Message], Awaitable[None]] | None = None,
         cleanup_timeout: float | None = 30.0,
+        start_within: float | None = 0.5,
+        on_error: Callable[[Exception], BaseEvent[object] | None] | None = None,
+        end_event: bool = False,
+        max_lifetime: float | None = None,
+        drain_grace: float = 0.0,
+        idle_limit: float | None = None,
+        limit: StreamLimit | None = None,
+        registry: Registry = process_registry,
     ) -> None:
+        ping_s = self.DEFAULT_PING_INTERVAL if ping is None else _seconds("ping", ping)
+        self._timing = Timing(
+            start_within_s=_or_never("start_within", start_within),
+            ping_s=ping_s or math.inf,
+            send_timeout_s=_or_never("send_timeout", send_timeout, above_zero=True),
+            lifetime_s=_or_never("max_lifetime", max_lifetime, above_zero=True),
+            drain_grace_s=_seconds("drain_grace", drain_grace),
+        )
+        self._cleanup_timeout_s = _or_never("cleanup_timeout", cleanup_timeout)
+        self._idle_limit_s = _or_never("idle_limit", idle_limit, above_zero=True)
+        if idle_limit is not None and self._timing.ping_s >= idle_limit:
+            reason = f"must be longer than the keep-alive's interval, ping={ping_s:g}"
+            if not ping_s:
+                reason = "needs a keep-alive, and ping=0 is none"
+            raise InvalidField("idle_limit", idle_limit, reason)
         self._source = opened_for_sending(content)
-        self.status_code = status_code
-        self.background = background
-        self._ping_s = self.DEFAULT_PING_INTERVAL if ping is None else _seconds("ping", ping)
         self._ping_message = ping_message_factory or _default_ping
         self._data_sender = data_sender_callable
-        self._send_timeout_s = (
-            None
-            if send_timeout is None
-            else _seconds("send_timeout", send_timeout, above_zero=True)
-        )
         self._on_client_close = client_close_handler_callable
-        self._cleanup_timeout_s = (
-            None if cleanup_timeout is None else _seconds("cleanup_timeout", cleanup_timeout)
-        )
+        self._on_error = on_error
+        self._end_frame = _end if end_event else _no_end
+        self._limit = limit
+        self._registry = registry
+        self.status_code = status_code
+        self.background = background
         self.init_headers(headers)
         self.headers.setdefault("cache-control", "no-cache, no-transform")
         self.headers.setdefault("x-accel-buffering", "no")
+        if idle_limit is not None:
+            self.headers.setdefault("stream-idle-limit", f"{idle_limit:g}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see the class for what it raises and when it returns."""
+        if self._limit is None:
+            await self._answer(scope, receive, send)
+            return
+        with self._limit.place(HTTPConnection(scope)) as admitted:
+            if admitted:
+                await self._answer(scope, receive, send)
+                return
+        self._registry.refuse()
+        await self._source.aclose()
+        retry_after_s = self._limit.retry_after_s
+        refusal = JSONResponse(
+            {"detail": f"Too many streams are open; try again in {retry_after_s} s."},
+            status_code=429,
+            headers={"retry-after": str(retry_after_s)},
+        )
+        await refusal(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             send = _denying(send)
-        start: Message = {
+        if scope.get("method") == "HEAD":
+            await self._source.aclose()
+            await send(self._start)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._stream(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    @property
+    def _start(self) -> Message:
+        return {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
-        if scope.get("method") == "HEAD":
-            await self._source.aclose()
-            await send(start)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await self._stream(start, receive, send)
-        if self.background is not None:
-            await self.background()
 
-    async def _stream(self, start: Message, receive: Receive, send: Send) -> None:
-        connection = Connection(send, self._ping_s, self._ping_message, self._send_timeout_s)
-        stream = connection.stream(start, self._source, self._data_sender)
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = StreamRecord(
+            scope.get("path", ""),
+            getattr(scope.get("route"), "path", ""),
+            scope.get("method", ""),
+        )
+        frames = Frames(self._ping_message, self._error_frame, self._end_frame, farewell)
+        timing = self._timing
+        if timing.lifetime_s < math.inf:
+            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+            timing = replace(timing, lifetime_s=timing.lifetime_s * jitter)
+        transport = transport_of(receive)
+        if transport is not None and timing.send_timeout_s < math.inf:
+            let_go_after(transport, timing.send_timeout_s)
+        connection = Connection(send, self._start, timing, frames, record)
+        self._registry.add(record)
+        stream = connection.stream(self._source, self._data_sender)
         drain = current_drain()
         if drain is not None:
             drain.add(connection.drain)
@@ -144,23 +241,52 @@ class EventSourceResponse(Response):
         try:
             left = await _client_left(receive, connection.over)
         finally:
-            if drain is not None:
-                drain.remove(connection.drain)
             connection.stop()
-            await _finished(stream, self._cleanup_timeout_s)
-            if not connection.started:
-                await self._source.aclose()
-        # Servers say "disconnect" after a complete response as well.
-        client_left = connection.gone or (left is not None and not connection.complete)
+            try:
+                await _finished(stream, self._cleanup_timeout_s)
+                if not connection.started:
+                    await self._source.aclose()
+            finally:
+                # Servers say "disconnect" after a complete response as well.
+                client_left = connection.gone or (left is not None and not connection.complete)
+                cause = connection.cause(client_left=client_left)
+                self._registry.remove(record, cause, connection.failure)
+                if drain is not None:
+                    drain.remove(connection.drain)
+        if transport is not None:
+            if isinstance(connection.failure, SendTimeout):
+                transport.abort()
+            else:
+                let_go_after(transport, 0)
         if client_left and self._on_client_close is not None:
             await self._on_client_close(left or {"type": "http.disconnect"})
-        late = stream.exception() if stream.done() and not stream.cancelled() else None
         if connection.failure is not None:
-            raise connection.failure from late
-        if late is not None:
-            raise late
-        if stream.cancelled() and not connection.cancelled:
-            stream.result()  # the source itself has raised CancelledError
+            raise connection.failure
+        if not connection.cancelled and stream.done():
+            stream.result()  # the source itself has raised CancelledError, or worse
+
+    def _error_frame(self, error: Exception) -> bytes:
+        frame = _default_error(error).encode()
+        if self._on_error is None:
+            return frame
+        try:
+            told = self._on_error(error)
+            if told is None:
+                return frame
+            return told.encode() if isinstance(told, StreamError) else told.encode() + frame
+        except Exception:
+            logger.exception("on_error has failed; the reader is told the default")
+            return frame
+
+
+def _default_error(error: Exception) -> StreamError:
+    if not isinstance(error, HTTPException):
+        return StreamError(ErrorInfo())
+    info = ErrorInfo(code=f"http_{error.status_code}")
+    # FastAPI lets it be any JSON; only a text is a message.
+    if isinstance(error.detail, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        info.message = error.detail
+    return StreamError(info)
 
 
 def _denying(send: Send) -> Send:
@@ -201,21 +327,21 @@ async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message 
         return None
 
 
-async def _finished(stream: asyncio.Task[None], limit_s: float | None) -> None:
+async def _finished(stream: asyncio.Task[None], limit_s: float) -> None:
     """Wait until a cancelled stream has closed its source, whatever happens to this task.
 
     After the limit the cleanup itself is cancelled, and after one more second it is left behind.
     """
     interrupted: asyncio.CancelledError | None = None
     loop = asyncio.get_running_loop()
-    deadline = None if limit_s is None else loop.time() + limit_s
+    deadline = loop.time() + limit_s
     # The scope keeps a middleware's cancelled scope out; a task's own cancellation comes once.
     with anyio.CancelScope(shield=True):
         while not stream.done():
-            left_s = None if deadline is None else deadline - loop.time()
+            left_s = deadline - loop.time()
             try:
-                if left_s is None or left_s > 0:
-                    await asyncio.wait({stream}, timeout=left_s)
+                if left_s > 0:
+                    await asyncio.wait({stream}, timeout=left_s if left_s < math.inf else None)
                 else:
                     logger.warning("the source of a stream did not close in %g s", limit_s)
                     stream.cancel()
@@ -237,3 +363,7 @@ def _seconds(field: str, value: object, *, above_zero: bool = False) -> float:
         return float(value)
     at_least = "more than 0" if above_zero else "0 or more"
     raise InvalidField(field, value, f"give a number of seconds, {at_least}")
+
+
+def _or_never(field: str, value: object, *, above_zero: bool = False) -> float:
+    return math.inf if value is None else _seconds(field, value, above_zero=above_zero)

@@ -58,6 +58,8 @@ SERVERS = {
     "uvicorn, two workers": "-m uvicorn server:app --port PORT --workers 2",
     "uvicorn, reload": "-m uvicorn server:app --port PORT --reload",
     "uvicorn in a thread": "server.py PORT",
+    "hypercorn": "-m hypercorn server:app --bind 127.0.0.1:PORT",
+    "hypercorn, two workers": "-m hypercorn server:app --workers 2 --bind 127.0.0.1:PORT",
     "hypercorn, no workers": "-m hypercorn server:app --workers 0 --bind 127.0.0.1:PORT",
     "granian": "-m granian server:app --interface asgi --host 127.0.0.1 --port PORT",
 }

@@ -1,0 +1,76 @@
+"""What servers do not pass on by ASGI, and can be reached without changing anything of theirs.
+
+Each thing is looked for by its shape and is optional: a server that has it differently, or not at
+all, serves on, and only this help is missing. The only file that knows a server's inner names.
+"""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol, cast, runtime_checkable
+
+# Linux only; elsewhere the system's own patience holds.
+_TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """The part of an asyncio transport that is of use here; uvloop's has another class."""
+
+    def abort(self) -> None:
+        """Close at once, without sending what is buffered."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Return what lies under the transport."""
+
+
+def transport_of(receive: Callable[[], Awaitable[object]]) -> Transport | None:
+    """Return the transport of the connection that `receive` belongs to, where it can be found.
+
+    uvicorn's `receive` is a method of the request, which has it. Starlette's middlewares pass
+    `receive` on as it is, or wrap it in a request whose `receive` is the one before.
+    """
+    while (owner := getattr(receive, "__self__", None)) is not None:
+        transport = getattr(owner, "transport", None)
+        if isinstance(transport, Transport):
+            return transport
+        before = getattr(owner, "receive", None)
+        if before is None or before == receive:
+            return None
+        receive = before
+    return None
+
+
+def let_go_after(transport: Transport, seconds: float) -> None:
+    """Have the system give up a connection whose other side acknowledges nothing for so long.
+
+    Without it, a client that vanished is noticed only after a quarter of an hour of repetitions,
+    and one that keeps its window shut never. 0 leaves it to the system again.
+    """
+    connection = transport.get_extra_info("socket")
+    if _TCP_USER_TIMEOUT is None or connection is None:
+        return
+    with suppress(OSError):  # no TCP (a Unix socket behind nginx), or closed already
+        cast("socket.socket", connection).setsockopt(
+            socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, min(int(seconds * 1000), 2**31 - 1)
+        )
+
+
+def when_it_shuts_down(callback: Callable[[], None]) -> bool:
+    """Call `callback` when hypercorn begins to shut down; return whether it is what runs here.
+
+    hypercorn tells its worker processes by an event of their own, which no signal announces. The
+    task that waits for it is an ordinary task of the loop, and done when it has come.
+    """
+    if "hypercorn" not in sys.modules:
+        return False
+    waiting = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "") == "raise_shutdown"
+    ]
+    for task in waiting:
+        task.add_done_callback(lambda _: callback())
+    return bool(waiting)
