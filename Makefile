@@ -4,19 +4,21 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams drain
+COVERED := wire events threads sources streams drain fastapi
+# Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
+OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # The Python that made .venv is the one to use; no other is fetched.
 export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-live check bench clean
+.PHONY: demo test test-quick test-oldest test-live check bench clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
 	$(RUN) typed_sse.demo $(PORT)
 
-test: test-quick test-live  ## every test
+test: test-quick test-oldest test-live  ## every test
 
 test-quick: .venv/dev  ## what needs no socket, in virtual time, and the coverage of the reading path
 	$(RUN) pytest -q -m "not live"
@@ -24,6 +26,9 @@ test-quick: .venv/dev  ## what needs no socket, in virtual time, and the coverag
 		$(RUN) coverage run -m pytest -q -k "not sizes and not 8_mib" tests/test_$$module.py && \
 		$(RUN) coverage report --include="src/typed_sse/$$module.py" --fail-under=100 || exit 1; \
 	done
+
+test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and anyio that are supported
+	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
 test-live: .venv/browser  ## real servers, real curl, a real browser
 	$(RUN) pytest -q -m live
@@ -49,6 +54,11 @@ $(UV):
 .venv/dev: $(UV) uv.lock pyproject.toml
 	$(UV) sync --locked --inexact --group dev
 	touch $@ .venv/demo
+
+.venv/oldest/made: .venv/dev
+	$(UV) venv --quiet --clear --python .venv/bin/python .venv/oldest
+	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3'
+	touch $@
 
 .venv/browser: .venv/dev
 	(command -v chromium && command -v curl) || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl)

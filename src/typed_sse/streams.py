@@ -141,9 +141,7 @@ def event_source(
     declaration = _Declaration(function)
 
     def stream(*args: P.args, **kwargs: P.kwargs) -> EventStream[E]:
-        events = declaration.events()
-        source = opened(function(*args, **kwargs))
-        return EventStream(_numbered(source, events), (source,), events)
+        return of_union(function(*args, **kwargs), declaration.events())
 
     update_wrapper(stream, function)
     # What follows __wrapped__ to the generator (FastAPI does) would take the stream for one.
@@ -152,13 +150,27 @@ def event_source(
     return stream
 
 
-def _signature(function: Callable[..., object]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):
-        # Annotations are evaluated late there; one that is not known yet stays a forward reference.
-        from annotationlib import Format
+def of_union(
+    content: AsyncIterable[E] | Iterable[E], events: EventUnion[BaseEvent[object]] | None
+) -> EventStream[E]:
+    """Return the stream of what `content` yields, each event checked against `events`.
 
-        return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    return inspect.signature(function)
+    Where `events` is `None`, any event may be yielded. Events without an id get the running one.
+    """
+    source = opened(content)
+    return EventStream(_numbered(source, events), (source,), events)
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    try:
+        # Evaluated here, where the names are known: elsewhere they would be looked up in this file.
+        return inspect.signature(function, eval_str=True)
+    except NameError:  # something in it is not known yet
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format
+
+            return inspect.signature(function, annotation_format=Format.FORWARDREF)
+        return inspect.signature(function)
 
 
 class _Declaration:
