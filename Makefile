@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams drain fastapi
+COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-oldest test-live check bench clean
+.PHONY: demo test test-quick test-oldest test-live check bench bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
 	$(RUN) typed_sse.demo $(PORT)
@@ -42,6 +42,9 @@ check: .venv/dev  ## lint, format, types, layers
 
 bench: .venv/dev  ## what encoding and decoding cost, beside others
 	$(RUN) bench.wire
+
+bench-servers: .venv/dev  ## what becomes of open streams on real servers: writes docs/why/servers.md
+	$(RUN) bench.servers --write
 
 $(UV):
 	$(PYTHON) -m venv .venv

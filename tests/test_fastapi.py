@@ -33,6 +33,7 @@ from typed_sse import (
     EventUnion,
     InvalidDeclaration,
     InvalidField,
+    Registry,
     ServerSentEvent,
     UndeclaredEvent,
     event_source,
@@ -839,3 +840,24 @@ def test_a_generator_function_as_a_dependency_of_sync_operations_is_seen() -> No
 
     with pytest.raises(InvalidDeclaration, match="'session'"):
         EventRouter().get("/")(one)
+
+
+async def test_the_registry_knows_the_whole_template_of_a_route() -> None:
+    own = Registry()
+    router = EventRouter(
+        prefix="/orders", respond=functools.partial(EventSourceResponse, registry=own)
+    )
+
+    @router.get("/{number}")
+    async def one(number: int) -> AsyncIterator[Count]:
+        while True:
+            yield Count(number)
+            await asyncio.sleep(1)
+
+    app = FastAPI()
+    app.include_router(router, prefix="/v1")
+    async with open_stream(app, "/v1/orders/7") as stream:
+        await stream.events(1)
+        assert [(one.path, one.route) for one in own.open_streams()] == [
+            ("/v1/orders/7", "/v1/orders/{number}")
+        ]

@@ -1219,3 +1219,15 @@ async def test_an_observer_hears_of_every_stream_and_cannot_break_one(
     assert heard == ["/x", ("/x", 1, EndCause.FAILED, LookupError)]
     assert "in opened" in caplog.text
     assert "in ended" in caplog.text
+
+
+async def test_an_event_that_waits_to_be_sent_is_not_dropped_yet() -> None:
+    own = Registry()
+    client = open_stream(EventSourceResponse(ticks(5), registry=own))
+    await client.events(1)
+    client.pause()
+    await asyncio.sleep(5)
+    assert own.totals().dropped == 0
+    client.resume()
+    await client.ended()
+    assert (own.totals().events, own.totals().dropped) == (5, 0)

@@ -219,9 +219,11 @@ class Connection:
                     self._record.dropped += 1
                     break  # it yields in answer to its cancellation: closing it ends it
                 frame = encode(item)
-                self._record.dropped += 1  # until it is sent
-                await self._put(frame)
-                self._record.dropped -= 1
+                try:
+                    await self._put(frame)
+                except BaseException:
+                    self._record.dropped += 1
+                    raise
                 self._record.events += 1
                 sent += 1
                 if sent % _FRAMES_A_TURN == 0:

@@ -5,6 +5,7 @@ Counts and hands out; decides nothing. Knows the loop's clock, nothing of HTTP o
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -128,11 +129,16 @@ class Registry:
     Every `EventSourceResponse` is in `process_registry` unless it is given another.
     Streams are added and removed in their event loop's thread; totals may be read from any.
 
+    Invariants:
+    1. A stream's figures are in `_open` or in the sums, never in both and never in neither, for
+       whoever holds `_lock`.
+
     At the end of each stream one line is logged at INFO level to the logger `typed_sse`: `stream
     ended`, its figures as `key=value`, and the same as a dict in the record's attribute `stream`.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._open: dict[StreamRecord, None] = {}  # a set that keeps its order
         self._observers: list[StreamObserver] = []
         self._opened = self._refused = 0
@@ -158,19 +164,20 @@ class Registry:
 
     def open_by_route(self) -> Mapping[str, int]:
         """Return how many streams are open on each route."""
-        return Counter(stream.route for stream in self._open.copy())
+        with self._lock:
+            return Counter(stream.route for stream in self._open)
 
     def totals(self) -> Totals:
         """Return what all streams together have done so far."""
-        streams = self._open.copy()
-        return Totals(
-            opened=self._opened,
-            refused=self._refused,
-            ended={cause: self._ended[cause] for cause in EndCause},
-            events=self._events + sum(stream.events for stream in streams),
-            bytes=self._bytes + sum(stream.bytes for stream in streams),
-            dropped=self._dropped + sum(stream.dropped for stream in streams),
-        )
+        with self._lock:
+            return Totals(
+                opened=self._opened,
+                refused=self._refused,
+                ended={cause: self._ended[cause] for cause in EndCause},
+                events=self._events + sum(stream.events for stream in self._open),
+                bytes=self._bytes + sum(stream.bytes for stream in self._open),
+                dropped=self._dropped + sum(stream.dropped for stream in self._open),
+            )
 
     def observe(self, observer: StreamObserver) -> None:
         """Tell `observer` of every stream from now on."""
@@ -178,8 +185,9 @@ class Registry:
 
     def add(self, stream: StreamRecord) -> None:
         """Count a stream that opens."""
-        self._opened += 1
-        self._open[stream] = None
+        with self._lock:
+            self._opened += 1
+            self._open[stream] = None
         for observer in self._observers:
             try:
                 observer.opened(stream)
@@ -188,15 +196,17 @@ class Registry:
 
     def refuse(self) -> None:
         """Count a stream that a limit has refused."""
-        self._refused += 1
+        with self._lock:
+            self._refused += 1
 
     def remove(self, stream: StreamRecord, cause: EndCause, error: BaseException | None) -> None:
         """Count a stream that has ended, and say so."""
-        del self._open[stream]
-        self._ended[cause] += 1
-        self._events += stream.events
-        self._bytes += stream.bytes
-        self._dropped += stream.dropped
+        with self._lock:
+            del self._open[stream]
+            self._ended[cause] += 1
+            self._events += stream.events
+            self._bytes += stream.bytes
+            self._dropped += stream.dropped
         for observer in self._observers:
             try:
                 observer.ended(stream, cause, error)

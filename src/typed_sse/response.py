@@ -27,7 +27,7 @@ from typed_sse.errors import InvalidField, SendTimeout
 from typed_sse.events import BaseEvent
 from typed_sse.limits import StreamLimit
 from typed_sse.registry import Registry, StreamRecord, process_registry
-from typed_sse.servers import let_go_after, transport_of
+from typed_sse.servers import let_go_after, route_of, transport_of
 from typed_sse.sources import Sendable, opened_for_sending
 from typed_sse.wire import ServerSentEvent
 
@@ -218,11 +218,7 @@ class EventSourceResponse(Response):
         }
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        record = StreamRecord(
-            scope.get("path", ""),
-            getattr(scope.get("route"), "path", ""),
-            scope.get("method", ""),
-        )
+        record = StreamRecord(scope.get("path", ""), route_of(scope), scope.get("method", ""))
         frames = Frames(self._ping_message, self._error_frame, self._end_frame, farewell)
         timing = self._timing
         if timing.lifetime_s < math.inf:

@@ -1,15 +1,16 @@
-"""What servers do not pass on by ASGI, and can be reached without changing anything of theirs.
+"""What ASGI does not pass on, and can be reached without changing anything of anybody's.
 
-Each thing is looked for by its shape and is optional: a server that has it differently, or not at
-all, serves on, and only this help is missing. The only file that knows a server's inner names.
+Each thing is looked for by its shape and is optional: where a server or framework has it
+differently, or not at all, everything works on, and only this help is missing. The only file that
+knows inner names of others.
 """
 
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 # Linux only; elsewhere the system's own patience holds.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -52,10 +53,22 @@ def let_go_after(transport: Transport, seconds: float) -> None:
     connection = transport.get_extra_info("socket")
     if _TCP_USER_TIMEOUT is None or connection is None:
         return
-    with suppress(OSError):  # no TCP (a Unix socket behind nginx), or closed already
+    # No TCP (a Unix socket behind nginx), or closed already: uvloop says ValueError then.
+    with suppress(OSError, ValueError):
         cast("socket.socket", connection).setsockopt(
             socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, min(int(seconds * 1000), 2**31 - 1)
         )
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """Return the path template of the route that was chosen; "" where none is known.
+
+    FastAPI keeps the template with the prefixes of `include_router` beside the route, which has
+    only its own router's; other frameworks' routes have the whole. The path of a mount is in none.
+    """
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    template = getattr(included or scope.get("route"), "path", "")
+    return template if isinstance(template, str) else ""
 
 
 def when_it_shuts_down(callback: Callable[[], None]) -> bool:
