@@ -65,10 +65,39 @@ async def test_a_missing_message_is_a_422_and_no_stream(example: str, path: str)
     assert client.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("last_event_id", "names"),
+    [
+        (None, ["count", "count", "count", "liftoff"]),
+        ("3", ["count", "count", "liftoff"]),
+        ("1", ["liftoff"]),
+        ("99", ["count", "count", "count", "liftoff"]),
+    ],
+)
+async def test_a_countdown_goes_on_where_the_reader_was(
+    last_event_id: str | None, names: list[str]
+) -> None:
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    stream = open_stream(app_of("router"), "/countdown?start=3", headers=headers)
+    assert [event.event async for event in stream] == names
+    assert stream.body.endswith(b'id: 0\nevent: liftoff\ndata: "Up it goes."\n\n')
+
+
+@pytest.mark.parametrize(("last_event_id", "status"), [("0", 204), ("x", 400), ("٣", 400)])
+async def test_a_countdown_that_is_over_or_was_never_begun_is_no_stream(
+    last_event_id: str, status: int
+) -> None:
+    headers = {"Last-Event-ID": last_event_id}
+    stream = open_stream(app_of("router"), "/countdown?start=3", headers=headers)
+    await stream.ended()
+    assert stream.status == status
+
+
 def test_every_example_is_run_here() -> None:
     assert {file.stem for file in EXAMPLES.glob("*.py")} == {
         "sse",
         "sse2",
         "sse3",
         "sse3_aiostream",
+        "router",
     }

@@ -15,14 +15,8 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.staticfiles import StaticFiles
 
-from typed_sse import (
-    BaseEvent,
-    Drain,
-    EventSourceResponse,
-    ServerSentEvent,
-    event_source,
-    merge,
-)
+from typed_sse import BaseEvent, Drain, EventStream, ServerSentEvent, event_source, merge
+from typed_sse.fastapi import EventRouter
 
 INTERVAL_S = 1.0
 STEP_S = 0.4
@@ -30,7 +24,7 @@ TOKEN_S = 0.05
 
 Message = Annotated[str, Query(min_length=1, max_length=1000)]
 
-app = FastAPI(title="typed-sse demo", lifespan=Drain().lifespan, docs_url=None, redoc_url=None)
+router = EventRouter()
 
 
 class EchoPayload(BaseModel):
@@ -96,16 +90,12 @@ class Done(BaseEvent[Usage]):
     """The answer is complete; the stream ends."""
 
 
-@app.get("/sse")
-async def sse(message: Message) -> EventSourceResponse:
+@router.get("/sse")
+async def sse(message: Message) -> AsyncIterator[ServerSentEvent]:
     """Step 1: untyped events, with ids of their own."""
-
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        for t in itertools.count():
-            yield ServerSentEvent(event="echo", id=t, data={"message": message})
-            await asyncio.sleep(INTERVAL_S)
-
-    return EventSourceResponse(events())
+    for t in itertools.count():
+        yield ServerSentEvent(event="echo", id=t, data={"message": message})
+        await asyncio.sleep(INTERVAL_S)
 
 
 @event_source
@@ -124,41 +114,37 @@ async def reverse_echoes(message: str) -> AsyncIterator[ReverseEcho]:
         await asyncio.sleep(INTERVAL_S)
 
 
-@app.get("/sse2")
-async def sse2(message: Message) -> EventSourceResponse:
+@router.get("/sse2")
+async def sse2(message: Message) -> EventStream[Echo]:
     """Step 2: the same, typed."""
-    return EventSourceResponse(echoes(message))
+    return echoes(message)
 
 
-@app.get("/sse3")
-async def sse3(message: Message) -> EventSourceResponse:
+@router.get("/sse3")
+async def sse3(message: Message) -> EventStream[Echo | ReverseEcho]:
     """Step 3: two streams in one."""
-    return EventSourceResponse(merge(echoes(message), reverse_echoes(message)))
+    return merge(echoes(message), reverse_echoes(message))
 
 
 _WORK = ("reading the order", "fetching pages", "resizing images", "writing captions", "packing")
 
 
-@event_source
-async def job_events(steps: int) -> AsyncIterator[Progress | Finished]:
-    """Pretend to work, and say how far it is."""
+@router.get("/job")
+async def job(
+    steps: Annotated[int, Query(ge=1, le=500)] = 20,
+) -> AsyncIterator[Progress | Finished]:
+    """Pretend to work, and say how far it is; at the end, give the result."""
     for step in range(1, steps + 1):
         await asyncio.sleep(STEP_S)
         yield Progress(JobStep(step=step, of=steps, doing=_WORK[step % len(_WORK)]))
     yield Finished(JobResult(files=steps * 3, seconds=round(steps * STEP_S, 1)))
 
 
-@app.get("/job")
-async def job(steps: Annotated[int, Query(ge=1, le=500)] = 20) -> EventSourceResponse:
-    """Stream a job's progress and its result."""
-    return EventSourceResponse(job_events(steps))
-
-
-@event_source
-async def answer(prompt: str) -> AsyncIterator[Token | Done]:
-    """Stream a text word by word, the way a language model would."""
+@router.post("/chat")
+async def chat(request: Prompt) -> AsyncIterator[Token | Done]:
+    """Stream an answer over POST, word by word, as LLM APIs do."""
     words = (files("typed_sse.demo") / "answer.txt").read_text(encoding="utf-8").split(" ")
-    opening = f"You asked: “{prompt}”. ".split(" ")
+    opening = f"You asked: “{request.prompt}”. ".split(" ")
     tokens = [*opening[:-1], *words]
     for place, word in enumerate(tokens):
         yield Token(TokenPayload(text=word if place == 0 else f" {word}"))
@@ -166,10 +152,6 @@ async def answer(prompt: str) -> AsyncIterator[Token | Done]:
     yield Done(Usage(tokens=len(tokens)))
 
 
-@app.post("/chat")
-async def chat(request: Prompt) -> EventSourceResponse:
-    """Stream an answer over POST, as LLM APIs do."""
-    return EventSourceResponse(answer(request.prompt))
-
-
+app = FastAPI(title="typed-sse demo", lifespan=Drain().lifespan, docs_url=None, redoc_url=None)
+app.include_router(router)
 app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))
