@@ -348,6 +348,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time, in seconds."""
         return self._jumping.now_s
 
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109
+    ) -> None:
+        """Wait for the threads of the default executor, without a limit: it would be a timer."""
+        await super().shutdown_default_executor()
+
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine under a `VirtualTimeLoop`, as `asyncio.run` does, and return its result."""
