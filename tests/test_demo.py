@@ -1,6 +1,7 @@
 import pytest
 
 from typed_sse.demo import app
+from typed_sse.demo.app import ModelError
 from typed_sse.testing import open_stream
 
 ECHO = b'id: %d\nevent: echo\ndata: {"message":"hello"}\n\n'
@@ -56,3 +57,16 @@ async def test_a_chat_without_a_prompt_is_a_422() -> None:
     client = open_stream(app, "/chat", method="POST", json={"prompt": ""})
     await client.ended()
     assert client.start["status"] == 422
+
+
+async def test_a_chat_that_is_asked_to_fail_says_so_in_its_own_words() -> None:
+    client = open_stream(app, "/chat", method="POST", json={"prompt": "please fail"})
+    with pytest.raises(ModelError):
+        await client.ended()
+    assert client.status == 200
+    assert client.body.count(b"event: token") == 11
+    assert client.body.endswith(
+        b"event: stream.error\n"
+        b'data: {"code":"model_failed","message":"The model lost its thread."}\n\n'
+    )
+    assert client.terminated

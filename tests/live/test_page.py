@@ -180,6 +180,18 @@ def test_a_job_runs_to_its_end_and_fills_the_bar(page: Page) -> None:
     expect(job.locator(".counts")).to_contain_text("6 events")
 
 
+def test_a_chat_that_fails_says_what_the_server_has_said(page: Page) -> None:
+    page.goto("/")
+    chat = panel(page, "/chat")
+    chat.get_by_label("Prompt").fill("please fail")
+
+    press(chat, "Connect")
+
+    expect_state(chat, "failed: The model lost its thread.")
+    expect(chat.locator(".tag").last).to_have_text("stream.error")
+    expect(answer_of(chat)).to_contain_text("You asked: “please fail”.")
+
+
 def test_the_refusal_of_an_empty_message_is_shown_as_it_came(
     page: Page, deliberate: list[str]
 ) -> None:

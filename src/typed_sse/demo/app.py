@@ -7,6 +7,7 @@ what the untyped layer looks like.
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +16,39 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.staticfiles import StaticFiles
 
-from typed_sse import BaseEvent, Drain, EventStream, ServerSentEvent, event_source, merge
+from typed_sse import (
+    BaseEvent,
+    Drain,
+    ErrorInfo,
+    EventSourceResponse,
+    EventStream,
+    ServerSentEvent,
+    StreamError,
+    event_source,
+    merge,
+)
 from typed_sse.fastapi import EventRouter
 
 INTERVAL_S = 1.0
 STEP_S = 0.4
 TOKEN_S = 0.05
+FAILS_AT = 10
 
 Message = Annotated[str, Query(min_length=1, max_length=1000)]
 
-router = EventRouter()
+
+class ModelError(Exception):
+    """The chat's language model, which is none, has failed as it was asked to."""
+
+
+def on_error(error: Exception) -> StreamError | None:
+    """Tell the reader of a failed model, and of nothing else that may go wrong."""
+    if isinstance(error, ModelError):
+        return StreamError(ErrorInfo(code="model_failed", message="The model lost its thread."))
+    return None
+
+
+router = EventRouter(respond=partial(EventSourceResponse, on_error=on_error))
 
 
 class EchoPayload(BaseModel):
@@ -142,13 +166,15 @@ async def job(
 
 @router.post("/chat")
 async def chat(request: Prompt) -> AsyncIterator[Token | Done]:
-    """Stream an answer over POST, word by word, as LLM APIs do."""
+    """Stream an answer over POST, word by word, as LLM APIs do; fail if the prompt asks for it."""
     words = (files("typed_sse.demo") / "answer.txt").read_text(encoding="utf-8").split(" ")
     opening = f"You asked: “{request.prompt}”. ".split(" ")
     tokens = [*opening[:-1], *words]
     for place, word in enumerate(tokens):
         yield Token(TokenPayload(text=word if place == 0 else f" {word}"))
         await asyncio.sleep(TOKEN_S)
+        if place == FAILS_AT and "fail" in request.prompt:
+            raise ModelError
     yield Done(Usage(tokens=len(tokens)))
 
 

@@ -55,7 +55,9 @@ export const STREAMS = [
     method: "POST",
     path: "/chat",
     title: "Chat answer",
-    about: "A text that comes word by word over POST, the way language models are served.",
+    about:
+      "A text that comes word by word over POST, the way language models are served. " +
+      "Ask it to fail, and see how a stream says that it has.",
     yields: "Token | Done",
     field: { name: "prompt", label: "Prompt", type: "text", value: "What is an event stream?" },
     view: "answer",

@@ -17,6 +17,7 @@ import { VIEWS } from "./views.js";
 const MAX_EVENT_CHARS = 1024 * 1024;
 const RATE_REFRESH_MS = 1000;
 const COPIED_MS = 1500;
+const ERROR_EVENT = "stream.error";
 
 /**
  * Shows one stream.
@@ -49,6 +50,8 @@ export class Panel {
   #eventCount = 0;
   #byteCount = 0;
   #lastMs = 0;
+  /** What the stream has said of its failure. */
+  #failure = "";
 
   /** @param {import("./catalog.js").Stream} stream */
   constructor(stream) {
@@ -118,7 +121,9 @@ export class Panel {
     this.#lastMs = nowMs;
     this.#rate.add(nowMs);
     this.#eventCount += 1;
-    this.#view?.show(event.name, parsed(event.data));
+    const data = parsed(event.data);
+    if (event.name === ERROR_EVENT) this.#failure = String(data?.message);
+    this.#view?.show(event.name, data);
   }
 
   #request() {
@@ -134,6 +139,7 @@ export class Panel {
     this.#eventCount = 0;
     this.#byteCount = 0;
     this.#lastMs = performance.now();
+    this.#failure = "";
     this.#showCounts();
   }
 
@@ -141,7 +147,8 @@ export class Panel {
   #showOutcome(outcome) {
     switch (outcome.kind) {
       case "ended":
-        this.#showState("ended", "ended by the server");
+        if (this.#failure) this.#showState("failed", `failed: ${this.#failure}`);
+        else this.#showState("ended", "ended by the server");
         break;
       case "stopped":
         this.#showState("idle", "stopped");
