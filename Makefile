@@ -64,7 +64,8 @@ $(UV):
 	touch $@
 
 .venv/browser: .venv/dev
-	(command -v chromium && command -v curl) || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl)
+	PATH="$$PATH:/usr/sbin"; (command -v chromium && command -v curl && command -v nginx && command -v openssl) || \
+		($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium curl nginx openssl)
 	touch $@
 
 clean:

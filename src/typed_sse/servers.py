@@ -6,6 +6,7 @@ knows inner names of others.
 """
 
 import asyncio
+import inspect
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,17 +32,28 @@ def transport_of(receive: Callable[[], Awaitable[object]]) -> Transport | None:
     """Return the transport of the connection that `receive` belongs to, where it can be found.
 
     uvicorn's `receive` is a method of the request, which has it. Starlette's middlewares pass
-    `receive` on as it is, or wrap it in a request whose `receive` is the one before.
+    `receive` on as it is, or wrap it in a request whose `receive` is the one before, or, as
+    `BaseHTTPMiddleware` does, in a function that closes over such a request's.
     """
-    while (owner := getattr(receive, "__self__", None)) is not None:
+    before: object = receive
+    while before is not None:
+        current, owner = before, getattr(before, "__self__", None)
         transport = getattr(owner, "transport", None)
         if isinstance(transport, Transport):
             return transport
-        before = getattr(owner, "receive", None)
-        if before is None or before == receive:
+        before = getattr(owner, "receive", None) or _enclosed(current)
+        if before == current:
             return None
-        receive = before
     return None
+
+
+def _enclosed(receive: object) -> object | None:
+    if not inspect.isfunction(receive):
+        return None
+    names = receive.__code__.co_freevars
+    cells = dict(zip(names, receive.__closure__ or (), strict=True))
+    cell = cells.get("wrapped_receive")
+    return None if cell is None else cast("object", cell.cell_contents)
 
 
 def let_go_after(transport: Transport, seconds: float) -> None:
