@@ -60,7 +60,7 @@ $(UV):
 
 .venv/oldest/made: .venv/dev
 	$(UV) venv --quiet --clear --python .venv/bin/python .venv/oldest
-	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3'
+	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3' 'python-multipart>=0.0.20'
 	touch $@
 
 .venv/browser: .venv/dev

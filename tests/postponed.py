@@ -1,3 +1,4 @@
+# pyright: basic, reportUndefinedVariable=false
 """Path operations whose annotations are strings until somebody resolves them."""
 
 from __future__ import annotations
@@ -5,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Depends, Query
 
 from typed_sse import BaseEvent, event_source
 from typed_sse.fastapi import EventRouter
@@ -30,7 +31,19 @@ async def source(number: Number) -> AsyncIterator[Count]:
 
 
 def declare() -> None:
-    async def unknown(number: Unknown) -> AsyncIterator[Count]:  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
+    async def unknown(number: Unknown) -> AsyncIterator[Count]:  # type: ignore[name-defined]  # noqa: F821
         yield Count(1)
 
-    router.get("/unknown")(unknown)  # pyright: ignore[reportUnknownArgumentType]
+    router.get("/unknown")(unknown)
+
+
+plain = EventRouter()
+
+
+def unresolved() -> Unknown:  # type: ignore[name-defined]  # noqa: F821
+    return 1
+
+
+@plain.get("/plain", response_model=None)
+async def ordinary(number: Annotated[int, Depends(unresolved)]) -> Unknown:  # type: ignore[name-defined]  # noqa: F821
+    return "plain"

@@ -20,7 +20,7 @@ from typed_sse import (
     UndeclaredEvent,
     UsageError,
 )
-from typed_sse.testing import open_stream
+from typed_sse.testing import open_stream, running
 
 
 @pytest.fixture
@@ -386,10 +386,7 @@ async def test_a_stream_learns_of_the_drain_and_may_end_in_its_own_words() -> No
         await client.ended()
         assert asyncio.get_running_loop().time() < 3
     assert client.body == (
-        b"data: more\n\n" * 2
-        + b"data: the last one\n\n"
-        + f"retry: {client.retry_ms}\n\n".encode()
-        + b'event: stream.end\ndata: {"events":3}\n\n'
+        b"data: more\n\n" * 2 + b"data: the last one\n\n" + f"retry: {client.retry_ms}\n\n".encode()
     )
 
 
@@ -405,15 +402,20 @@ async def test_a_lifetime_that_ends_before_the_grace_does_is_still_the_end() -> 
     assert client.body.count(b"retry") == 1
 
 
-async def test_a_reader_that_takes_nothing_has_no_grace() -> None:
+async def test_a_slow_reader_has_the_whole_grace_and_a_second_more() -> None:
     async with Drain(signals=()) as drain:
-        client = open_stream(EventSourceResponse(Closing(every_s=1).texts(), drain_grace=500))
-        await client.events(1)
-        client.pause()
-        drain.begin()
-        with pytest.raises(SendTimeout):
-            await client.ended()
-        assert asyncio.get_running_loop().time() < 5
+        for pause_s, ends_well in ((4, True), (30, False)):
+            client = open_stream(EventSourceResponse(Closing(every_s=1).texts(), drain_grace=5))
+            await client.events(1)
+            client.pause()
+            drain.begin()
+            loop = asyncio.get_running_loop()
+            loop.call_later(pause_s, client.resume)
+            before = loop.time()
+            await asyncio.wait({client.task})
+            assert loop.time() - before < 6.1
+            assert client.terminated == ends_well
+            assert isinstance(client.task.exception(), SendTimeout) != ends_well
 
 
 async def test_an_event_that_is_being_sent_when_the_drain_begins_is_not_lost() -> None:
@@ -459,3 +461,35 @@ async def test_the_event_that_hypercorn_tells_its_workers_by_begins_the_drain(
         await drain.wait()
     await waiting
     assert client.terminated
+
+
+# --- entered again
+
+
+async def test_the_next_start_up_of_an_application_has_a_drain_that_has_not_begun() -> None:
+    drain = Drain(signals=())
+    app = FastAPI(lifespan=drain.lifespan)
+
+    @app.get("/")
+    async def endless() -> EventSourceResponse:
+        return EventSourceResponse(Closing(every_s=1).texts())
+
+    for _ in range(2):
+        async with running(app):
+            assert not drain.begun
+            stream = open_stream(app)
+            await stream.events(2)
+        await stream.ended()
+        assert stream.terminated
+
+
+def test_a_drain_that_cannot_be_entered_leaves_everything_as_it_was() -> None:
+    async def enter() -> None:
+        with pytest.raises(OSError, match="Invalid argument"):
+            await Drain(signals=(signal.SIGTERM, signal.SIGKILL)).__aenter__()
+        async with Drain(signals=()):
+            pass
+
+    before = signal.getsignal(signal.SIGTERM)
+    asyncio.run(enter())
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -18,6 +18,7 @@ from fastapi import (
     Request,
     Response,
     Security,
+    UploadFile,
 )
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
@@ -26,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import postponed
+from closing import Closing
 from typed_sse import (
     BaseEvent,
     EventSourceResponse,
@@ -161,6 +163,16 @@ async def test_a_function_made_by_event_source_is_a_path_operation() -> None:
     router = EventRouter()
     router.get("/counts")(counts)
     assert await data_of(open_stream(served(router), "/counts?number=2")) == ["0", "1"]
+
+
+async def test_a_callable_object_may_return_a_stream() -> None:
+    class Counter:
+        async def __call__(self, number: int) -> EventStream[Count]:
+            return counts(number)
+
+    router = EventRouter()
+    router.get("/")(Counter())
+    assert await data_of(open_stream(served(router), "/?number=2")) == ["0", "1"]
 
 
 async def test_a_bound_method_and_a_callable_object_are_path_operations() -> None:
@@ -386,7 +398,86 @@ async def test_head_is_answered_where_get_is_and_the_generator_does_not_run() ->
     assert head.headers["content-type"].startswith("text/event-stream")
     assert ran == ["dependency"]
     assert wrong.status == 405
+    assert head.task.done()
     assert "head" not in app.openapi()["paths"]["/get"]
+
+
+async def test_head_has_no_body_whatever_the_answer_is() -> None:
+    async def session() -> AsyncGenerator[int, None]:
+        yield 1
+
+    seen_by_server: list[str] = []
+    router = EventRouter()
+
+    @router.get("/{name}")
+    async def get(name: str) -> EventStream[Count] | Response:
+        if name == "missing":
+            raise HTTPException(404)
+        return Response("a text")
+
+    @router.get("/kept/{number}")
+    async def kept(
+        number: int, session: Annotated[int, Depends(session, scope="request")]
+    ) -> AsyncIterator[Count]:
+        seen_by_server.append("the generator")
+        yield Count(number)
+
+    app = served(router)
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        async def look(message: Any) -> None:
+            seen_by_server.append(scope["method"])
+            await send(message)
+
+        await app(scope, receive, look)
+
+    for path, status in (("/missing", 404), ("/text", 200), ("/kept/1", 200), ("/kept/x", 422)):
+        head = open_stream(server, path, method="HEAD")
+        await head.ended()
+        assert (head.status, head.body, head.terminated) == (status, b"", True)
+    assert set(seen_by_server) == {"HEAD"}
+
+
+async def test_a_generator_can_read_the_body_of_its_request() -> None:
+    router = EventRouter()
+
+    @router.post("/")
+    async def echo(request: Request) -> AsyncIterator[Said]:
+        yield Said(Word(text=str(await request.json())))
+
+    stream = open_stream(served(router), method="POST", json={"a": 1})
+    assert await data_of(stream) == ['{"text":"{\'a\': 1}"}']
+
+
+async def test_a_generator_that_is_given_a_form_has_its_files_open() -> None:
+    router = EventRouter()
+
+    @router.post("/")
+    async def read(request: Request, file: UploadFile) -> AsyncIterator[Said]:
+        yield Said(Word(text=(await file.read()).decode()))
+
+    body = b"\r\n".join(
+        [
+            b"--x",
+            b'Content-Disposition: form-data; name="file"; filename="f"',
+            b"",
+            b"hello",
+            b"--x--",
+        ]
+    )
+    app = served(router)
+
+    async def with_form(scope: Any, receive: Any, send: Any) -> None:
+        given = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive_form() -> Any:
+            return next(given, None) or await receive()
+
+        scope["headers"].append((b"content-type", b"multipart/form-data; boundary=x"))
+        await app(scope, receive_form, send)
+
+    stream = open_stream(with_form, method="POST")
+    assert await data_of(stream) == ['{"text":"hello"}']
 
 
 # --- headers, status, background
@@ -400,12 +491,16 @@ async def test_headers_cookies_and_status_of_an_injected_response_are_sent_once(
 
     @router.get("/", status_code=203, dependencies=[Depends(no_store)])
     async def one(response: Response) -> AsyncIterator[Count]:
+        response.headers.append("link", "</a>")
+        response.headers.append("link", "</b>")
         yield Count(1)
 
     @router.get("/cookies")
     async def cookies(response: Response) -> EventStream[Count]:
         response.set_cookie("a", "1")
         response.set_cookie("b", "2")
+        response.headers.append("link", "</a>")
+        response.headers.append("link", "</b>")
         response.status_code = 202
         return counts(1)
 
@@ -415,9 +510,14 @@ async def test_headers_cookies_and_status_of_an_injected_response_are_sent_once(
     assert first.status == 203
     values = [value for name, value in first.start["headers"] if name == b"cache-control"]
     assert values == [b"no-store"]
+    assert not any(name == b"link" for name, _ in first.start["headers"])  # set too late
     assert second.status == 202
     given = [value for name, value in second.start["headers"] if name == b"set-cookie"]
     assert [value[:3] for value in given] == [b"a=1", b"b=2"]
+    assert [value for name, value in second.start["headers"] if name == b"link"] == [
+        b"</a>",
+        b"</b>",
+    ]
 
 
 async def test_background_tasks_run_after_the_stream() -> None:
@@ -506,7 +606,9 @@ async def test_dependencies_are_closed_before_a_returned_stream_starts(
 async def test_dependencies_behind_a_generators_own_are_closed_before_it_starts(
     log: list[str], get_session: Sessions
 ) -> None:
-    async def get_user(session: Annotated[Session, Depends(get_session)]) -> str:
+    async def get_user(
+        session: Annotated[Session, Depends(get_session, scope="function")],
+    ) -> str:
         return "ann"
 
     router = EventRouter()
@@ -616,9 +718,115 @@ def test_a_generator_whose_dependency_does_not_say_how_long_it_lives_is_refused(
     def two(session: Session = Depends(get_session)) -> Iterator[Count]:  # noqa: B008
         yield Count(1)
 
-    for endpoint in (one, two):
-        with pytest.raises(InvalidDeclaration, match=r"'session' .*scope=\"request\".*function"):
+    async def get_repository(session: Annotated[Session, Depends(get_session)]) -> Session:
+        return session
+
+    async def three(repo: Annotated[Session, Depends(get_repository)]) -> AsyncIterator[Count]:
+        yield Count(1)
+
+    for endpoint, name in ((one, "session"), (two, "session"), (three, r"repo\.session")):
+        with pytest.raises(InvalidDeclaration, match=rf"'{name}' .*scope=\"request\".*function"):
             router.get("/")(endpoint)
+
+
+async def test_the_last_of_several_marks_counts(log: list[str], get_session: Sessions) -> None:
+    router = EventRouter()
+
+    @router.get("/")
+    async def one(
+        session: Annotated[
+            Annotated[Session, Depends(get_session)], Depends(get_session, scope="request")
+        ],
+    ) -> AsyncIterator[Count]:
+        log.append(f"session closed: {session.closed}")
+        yield Count(1)
+
+    await open_stream(served(router)).ended()
+    assert log == ["opened", "session closed: False", "closed"]
+
+
+async def test_a_dependency_that_is_asked_for_twice_stays_if_one_of_the_two_asks_for_it(
+    log: list[str], get_session: Sessions
+) -> None:
+    router = EventRouter()
+
+    @router.get("/")
+    async def one(
+        a: Annotated[Session, Depends(get_session, scope="function")],
+        b: Annotated[Session, Depends(get_session, scope="request", use_cache=False)],
+    ) -> AsyncIterator[Count]:
+        log.append(f"{a.closed} {b.closed}")
+        yield Count(1)
+
+    await open_stream(served(router)).ended()
+    assert "True False" in log
+
+
+@pytest.mark.parametrize("where", ["route", "router", "inclusion", "application"])
+async def test_a_dependency_of_a_router_or_an_application_may_ask_to_live_as_long_as_the_stream(
+    log: list[str], get_session: Sessions, where: str
+) -> None:
+    asked = [Depends(get_session, scope="request")]
+
+    def given(place: str) -> list[Any]:
+        return asked if place == where else []
+
+    router = EventRouter(dependencies=given("router"))
+
+    @router.get("/", dependencies=given("route"))
+    async def one() -> AsyncIterator[Count]:
+        log.append("running")
+        yield Count(1)
+
+    app = FastAPI(dependencies=given("application"))
+    app.include_router(router, dependencies=given("inclusion"))
+    await open_stream(app).ended()
+    assert log == ["opened", "running", "closed"]
+
+
+async def test_a_dependency_that_fails_when_it_closes_answers_instead_of_the_stream() -> None:
+    async def failing() -> AsyncGenerator[int, None]:
+        yield 1
+        raise HTTPException(409, "cannot be committed")
+
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    router = EventRouter()
+
+    @router.get("/")
+    async def one(number: Annotated[int, Depends(failing)]) -> AsyncIterator[str]:
+        return texts
+
+    stream = open_stream(served(router))
+    await stream.ended()
+    assert stream.status == 409
+    assert [message["type"] for message in stream.sent].count("http.response.start") == 1
+    assert source.log == ["closing", "closed"]
+
+
+async def test_a_request_that_is_cancelled_while_dependencies_close_leaves_the_source_closed() -> (
+    None
+):
+    async def slow() -> AsyncGenerator[int, None]:
+        yield 1
+        await asyncio.sleep(100)
+
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    router = EventRouter()
+
+    @router.get("/")
+    async def one(number: Annotated[int, Depends(slow)]) -> AsyncIterator[str]:
+        return texts
+
+    stream = open_stream(served(router))
+    await asyncio.sleep(1)
+    stream.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream.ended()
+    assert source.log == ["closing", "closed"]
 
 
 async def test_a_class_may_be_a_dependency_of_a_generator() -> None:
@@ -695,6 +903,25 @@ async def test_an_endpoint_that_streams_already_stays_as_it_is_in_another_router
     assert await data_of(open_stream(served(other), "/again")) == ["0"]
 
 
+def test_the_ids_of_operations_are_the_routers_or_the_applications() -> None:
+    def by_name(route: APIRoute) -> str:
+        return f"my-{route.name}"
+
+    def operation_id(app: FastAPI) -> str:
+        return str(app.openapi()["paths"]["/"]["get"]["operationId"])
+
+    async def one() -> AsyncIterator[Count]:
+        yield Count(1)
+
+    for router, app in (
+        (EventRouter(generate_unique_id_function=by_name), FastAPI()),
+        (EventRouter(), FastAPI(generate_unique_id_function=by_name)),
+    ):
+        router.get("/")(one)
+        app.include_router(router)
+        assert operation_id(app) == "my-one"
+
+
 async def test_the_document_does_not_call_the_stream_a_string() -> None:
     router = EventRouter(responses={503: {"description": "Full."}})
 
@@ -729,6 +956,30 @@ def test_an_operation_whose_events_cannot_form_a_stream_is_refused() -> None:
         router.get("/")(numbers)
     with pytest.raises(InvalidDeclaration, match=r"AsyncIterator\[Event\]"):
         router.get("/")(bare)  # pyright: ignore[reportUnknownArgumentType]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"status_code": 204},
+        {"status_code": 304},
+        {"response_class": Response},
+        {"response_model": Word},
+    ],
+)
+def test_an_option_that_a_stream_cannot_have_is_refused_by_name(options: dict[str, Any]) -> None:
+    async def one() -> AsyncIterator[Count]:
+        yield Count(1)
+
+    with pytest.raises(InvalidDeclaration, match=next(iter(options))):
+        EventRouter().get("/", **options)(one)
+
+
+async def test_an_unknown_name_matters_only_where_something_streams() -> None:
+    router = postponed.plain
+    stream = open_stream(served(router), "/plain")
+    await stream.ended()
+    assert stream.body == b'"plain"'
 
 
 async def test_postponed_annotations_are_resolved() -> None:

@@ -16,7 +16,13 @@ from starlette.types import Message
 from closing import Closing, failing_finally, farewell, stubborn
 from typed_sse.control import ErrorInfo, StreamEnd, StreamError
 from typed_sse.drain import Drain
-from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent
+from typed_sse.errors import (
+    InvalidField,
+    InvalidPayload,
+    SendTimeout,
+    UndeclaredEvent,
+    UsageError,
+)
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.limits import StreamLimit
 from typed_sse.registry import EndCause, Registry, StreamRecord
@@ -139,12 +145,58 @@ async def test_everything_sendable_can_be_mixed_in_one_stream() -> None:
 
     client = open_stream(EventSourceResponse(mixed()))
     await client.ended()
-    assert client.chunks == [
-        b"event: tick\ndata: 1\n\n",
-        b'event: raw\ndata: {"a":1}\n\n',
-        b"id: 9\ndata: x\n\n",
-        b"data: text\n\n",
+    assert client.body == (
+        b'event: tick\ndata: 1\n\nevent: raw\ndata: {"a":1}\n\nid: 9\ndata: x\n\ndata: text\n\n'
+    )
+
+
+async def test_events_that_are_ready_at_once_leave_in_one_piece_and_a_lone_one_at_once() -> None:
+    async def bursts() -> AsyncIterator[str]:
+        for size in (1, 3, 100):
+            for number in range(size):
+                yield f"{size}.{number}"
+            await asyncio.sleep(10)
+
+    client = open_stream(EventSourceResponse(bursts()))
+    await client.events(1)
+    assert client.chunks == [b"data: 1.0\n\n"]
+    await client.ended()
+    assert [chunk.count(b"data:") for chunk in client.chunks] == [1, 3, 64, 36]
+
+
+async def test_a_piece_is_not_much_longer_than_32_kib() -> None:
+    async def big() -> AsyncIterator[str]:
+        for _ in range(10):
+            yield "x" * 10_000
+
+    client = open_stream(EventSourceResponse(big()))
+    await client.ended()
+    assert [chunk.count(b"data:") for chunk in client.chunks] == [4, 4, 2]
+
+
+async def test_a_timeout_of_the_sources_own_is_the_sources_while_a_send_waits() -> None:
+    async def impatient() -> AsyncIterator[str]:
+        for number in range(4):
+            yield f"before {number}"
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await asyncio.sleep(1000)
+        yield "after"
+
+    client = open_stream(EventSourceResponse(impatient(), ping=0))
+    await client.events(2)
+    client.pause()
+    await asyncio.sleep(10)
+    client.resume()
+    await client.ended()
+    assert [event.data for event in await client.events(5)] == [
+        "before 0",
+        "before 1",
+        "before 2",
+        "before 3",
+        "after",
     ]
+    assert client.terminated
 
 
 async def test_a_sync_generator_and_an_aiostream_stream_are_streamed() -> None:
@@ -830,7 +882,7 @@ async def test_a_slow_reader_slows_the_source_down() -> None:
     client = open_stream(EventSourceResponse(eager(), send_timeout=None))
     client.pause()
     await asyncio.sleep(100)
-    assert made == 1
+    assert made == 64
     client.leave()
     await client.ended()
 
@@ -974,8 +1026,8 @@ async def test_an_event_that_is_being_sent_when_the_lifetime_ends_is_not_lost() 
     await asyncio.sleep(20)
     client.resume()
     await client.ended()
-    assert [event.data for event in await client.events(6)] == ["0", "1", "2", "3", "4", "5"]
-    assert client.body.count(b"data:") == 6
+    assert [event.data for event in await client.events(7)] == list("0123456")
+    assert client.body.count(b"data:") == 7
     assert client.terminated
 
 
@@ -1015,9 +1067,9 @@ async def test_a_reader_that_stalls_while_the_source_is_closed_does_not_cut_that
     client = open_stream(response)
     await client.events(1)
     client.pause()
-    with pytest.raises(SendTimeout) as raised:
+    with pytest.raises(UndeclaredEvent) as raised:
         await client.ended()
-    assert isinstance(raised.value.__cause__, UndeclaredEvent)
+    assert isinstance(raised.value.__cause__, SendTimeout)
     assert log == ["closed"]
     assert not client.terminated
 
@@ -1134,7 +1186,7 @@ async def test_the_registry_knows_the_open_streams_and_what_they_have_sent() -> 
         (EndCause.COMPLETE, 0),
         (EndCause.CLIENT_LEFT, 0),
         (EndCause.FAILED, 0),
-        (EndCause.SEND_TIMEOUT, 1),
+        (EndCause.SEND_TIMEOUT, 2),
         (EndCause.DRAINED, 0),
         (EndCause.LIFETIME, 0),
         (EndCause.CANCELLED, 0),
@@ -1231,3 +1283,250 @@ async def test_an_event_that_waits_to_be_sent_is_not_dropped_yet() -> None:
     client.resume()
     await client.ended()
     assert (own.totals().events, own.totals().dropped) == (5, 0)
+
+
+# --- what a hostile review has found
+
+
+async def test_a_response_answers_one_request_only() -> None:
+    response = EventSourceResponse(ticks(1))
+    await open_stream(response).ended()
+    again = open_stream(response)
+    with pytest.raises(UsageError, match="one for each"):
+        await again.ended()
+    assert again.sent == []
+
+
+async def test_a_response_that_is_not_sent_can_close_its_source() -> None:
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    await EventSourceResponse(texts).aclose()
+    assert source.log == ["closing", "closed"]
+
+
+@pytest.mark.parametrize("told", ["a: text\n\nevent: admin\ndata: forged", 7, object(), b"bytes"])
+async def test_what_on_error_gives_is_an_event_or_the_default_is_told(
+    told: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise LookupError("secret")
+
+    client = open_stream(EventSourceResponse(failing(), on_error=lambda _: told))
+    with pytest.raises(LookupError):
+        await client.ended()
+    assert client.body == b"data: a\n\n" + FAILED
+    assert type(told).__name__ in caplog.text
+
+
+async def test_a_detail_that_has_no_utf_8_is_told_by_its_status_alone() -> None:
+    async def failing() -> AsyncIterator[str]:
+        yield "a"
+        raise HTTPException(404, "no \ud800")
+
+    client = open_stream(EventSourceResponse(failing()))
+    with pytest.raises(HTTPException):
+        await client.ended()
+    assert b'"code":"http_404","message":"The stream failed on the server."' in client.body
+    assert client.terminated
+
+
+async def test_no_ping_is_sent_once_the_stream_is_over() -> None:
+    async def sender() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(5)
+
+    async with Drain(signals=()) as drain:
+        response = EventSourceResponse(ticks(1), ping=1, data_sender_callable=sender)
+        client = open_stream(response)
+        await asyncio.sleep(2)
+        drain.begin()
+        await client.ended()
+        sent = len(client.sent)
+        await asyncio.sleep(100)
+        assert len(client.sent) == sent
+        assert client.body.endswith(b"data: 0\n\n")
+
+
+async def test_no_ping_is_sent_by_a_stream_that_was_left_behind() -> None:
+    go_on = asyncio.Event()
+
+    async def stubborn() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            await asyncio.sleep(1000)
+        finally:
+            while not go_on.is_set():
+                with suppress(asyncio.CancelledError):
+                    await go_on.wait()
+
+    client = open_stream(EventSourceResponse(stubborn(), ping=1, cleanup_timeout=3))
+    await client.events(1)
+    client.leave()
+    await client.ended()
+    sent = len(client.sent)
+    await asyncio.sleep(100)
+    assert len(client.sent) == sent
+    go_on.set()
+    await asyncio.sleep(1)
+
+
+async def test_the_finally_of_a_data_sender_completes_also_when_the_client_leaves_meanwhile() -> (
+    None
+):
+    log: list[str] = []
+
+    async def sender() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(5)
+            log.append("done")
+
+    client = open_stream(EventSourceResponse(ticks(1), data_sender_callable=sender))
+    await asyncio.sleep(3)
+    client.leave()
+    await client.ended()
+    assert log == ["done"]
+
+
+@pytest.mark.parametrize("ends_by", ["drain", "lifetime"])
+async def test_what_a_thread_or_a_merge_has_ready_is_sent_before_the_end(ends_by: str) -> None:
+    async def together() -> AsyncIterator[str]:
+        yield "together"
+        await asyncio.sleep(1000)
+
+    async with Drain(signals=()) as drain:
+        lifetime = 10 if ends_by == "lifetime" else None
+        content = merge(*(together() for _ in range(5)))
+        client = open_stream(EventSourceResponse(content, max_lifetime=lifetime, ping=0))
+        client.pause()
+        await asyncio.sleep(20)
+        if ends_by == "drain":
+            drain.begin()
+            await asyncio.sleep(0.5)
+        client.resume()
+        await client.ended()
+    assert client.body.count(b"together") == 5
+    assert client.body.endswith(f"retry: {client.retry_ms}\n\n".encode())
+
+
+async def test_a_place_under_a_limit_is_free_when_the_stream_is_over() -> None:
+    limit = StreamLimit(total=1)
+    open_at_the_end: list[int] = []
+
+    async def background() -> None:
+        open_at_the_end.append(limit.open)
+
+    response = EventSourceResponse(ticks(1), limit=limit, background=BackgroundTask(background))
+    await open_stream(response).ended()
+    assert open_at_the_end == [0]
+
+
+async def test_a_key_that_cannot_be_told_is_an_error_and_leaves_the_source_closed() -> None:
+    source = Closing()
+    texts = source.texts()
+    await anext(texts)
+    limit = StreamLimit(per_key=1, key=lambda connection: connection.headers["x-user"])
+    client = open_stream(EventSourceResponse(texts, limit=limit))
+    with pytest.raises(KeyError):
+        await client.ended()
+    assert source.log == ["closing", "closed"]
+    assert limit.open == 0
+
+
+async def test_an_error_of_the_last_send_is_raised_and_counted_as_one() -> None:
+    own = Registry()
+    async with Drain(signals=()) as drain:
+        client = open_stream(EventSourceResponse(ticks(9), registry=own))
+        await client.events(1)
+        client.refuse(RuntimeError("the server's own"))
+        drain.begin()
+        with pytest.raises(RuntimeError, match="the server's own"):
+            await client.ended()
+    assert own.totals().ended[EndCause.FAILED] == 1
+
+
+async def test_a_close_handler_that_fails_does_not_hide_why_the_stream_has_failed() -> None:
+    async def handler(_: Message) -> None:
+        raise ValueError("in the handler")
+
+    client = open_stream(
+        EventSourceResponse(failing_finally(), client_close_handler_callable=handler)
+    )
+    await client.events(1)
+    client.leave()
+    with pytest.raises(LookupError, match="in the finally") as raised:
+        await client.ended()
+    assert "in the handler" in raised.value.__notes__[0]
+    client = open_stream(EventSourceResponse(ticks(9), client_close_handler_callable=handler))
+    await client.events(1)
+    client.leave()
+    with pytest.raises(ValueError, match="in the handler"):
+        await client.ended()
+
+
+def test_the_interval_that_a_subclass_sets_is_checked_too() -> None:
+    class Hasty(EventSourceResponse):
+        DEFAULT_PING_INTERVAL = -5.0
+
+    with pytest.raises(InvalidField, match=r"^ping=-5"):
+        Hasty(["x"])
+
+
+async def test_a_lifetime_ends_also_for_a_reader_that_takes_nothing_and_has_no_send_timeout() -> (
+    None
+):
+    client = open_stream(EventSourceResponse(ticks(99), max_lifetime=10, send_timeout=None))
+    await client.events(1)
+    client.pause()
+    with pytest.raises(SendTimeout):
+        await client.ended()
+    assert asyncio.get_running_loop().time() < 50
+
+
+async def test_a_stream_leaves_no_cancellation_behind_in_its_task() -> None:
+    async def patient() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            await asyncio.sleep(1000)
+        finally:
+            async with asyncio.timeout(5):
+                await asyncio.sleep(1)
+
+    async def bounded(scope: Any, receive: Any, send: Any) -> None:
+        async with asyncio.timeout(100):
+            await EventSourceResponse(patient(), max_lifetime=10)(scope, receive, send)
+
+    client = open_stream(bounded)
+    await client.ended()
+    assert client.terminated
+
+
+async def test_a_path_is_cut_where_it_is_kept() -> None:
+    own = Registry()
+    async with open_stream(EventSourceResponse(ticks(9), registry=own), "/" + "x" * 999) as client:
+        await client.events(1)
+        assert len(own.open_streams()[0].path) == 200
+
+
+async def test_a_key_that_has_no_stream_open_is_forgotten() -> None:
+    limit = StreamLimit(per_key=1)
+    for _ in range(3):
+        await open_stream(EventSourceResponse(ticks(1), limit=limit)).ended()
+    assert limit.keys == 0
+
+
+@pytest.mark.parametrize("options", [{"total": 0}, {"per_key": True}, {"total": 1.5}, {}])
+def test_a_limit_that_is_none_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidField, match="give a"):
+        StreamLimit(**options)
+
+
+@pytest.mark.parametrize("retry_after_s", [0, -1, 86_401, 1.5, True])
+def test_a_time_to_wait_that_is_none_is_refused(retry_after_s: Any) -> None:
+    with pytest.raises(InvalidField, match=r"^retry_after_s="):
+        StreamLimit(total=1, retry_after_s=retry_after_s)

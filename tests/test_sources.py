@@ -1,5 +1,5 @@
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import aiostream
 import pytest
@@ -7,7 +7,7 @@ import pytest
 from closing import Closing
 from typed_sse.errors import InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent
-from typed_sse.sources import Sendable, encode, opened, opened_for_sending
+from typed_sse.sources import Outlet, Sendable, encode, opened, outlet_of
 from typed_sse.wire import ServerSentEvent
 
 
@@ -64,6 +64,14 @@ async def test_sync_iterables_are_read_too() -> None:
     assert [item async for item in opened([1, 2])] == [1, 2]
 
 
+async def frames_of(outlet: Outlet[object]) -> list[bytes]:
+    frames: list[bytes] = []
+    with suppress(StopAsyncIteration):
+        while True:
+            frames.append(outlet.encode(await outlet.read()))
+    return frames
+
+
 async def test_what_a_sync_iterable_yields_is_encoded_before_it_makes_the_next() -> None:
     closed: list[bool] = []
 
@@ -76,17 +84,35 @@ async def test_what_a_sync_iterable_yields_is_encoded_before_it_makes_the_next()
         finally:
             closed.append(True)
 
-    frames = [encode(item) async for item in opened_for_sending(reusing())]
+    frames = await frames_of(outlet_of(reusing()))
     assert frames == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
     assert closed == [True]
-    assert [encode(item) async for item in opened_for_sending(["a"])] == [b"data: a\n\n"]
+    assert await frames_of(outlet_of(["a"])) == [b"data: a\n\n"]
 
 
-async def test_what_an_async_iterable_yields_is_left_as_it_is() -> None:
-    source = Closing().texts()
-    assert opened_for_sending(source) is source
+async def test_an_async_iterable_is_read_encoded_and_closed_through_its_outlet() -> None:
+    source = Closing()
+    outlet = outlet_of(source.texts())
+    assert [outlet.encode(await outlet.read()) for _ in range(2)] == [
+        b"data: 0\n\n",
+        b"data: 1\n\n",
+    ]
+    await outlet.aclose()
+    assert source.log == ["closing", "closed"]
     with pytest.raises(InvalidField, match=r"^content="):
-        opened_for_sending("text")
+        outlet_of("text")
+
+
+async def test_a_stream_that_has_an_outlet_of_its_own_is_read_through_that() -> None:
+    class Own:
+        def outlet(self) -> Outlet[str]:
+            return own
+
+        def __aiter__(self) -> AsyncIterator[str]:
+            raise AssertionError("it is not to be iterated")
+
+    own = outlet_of(["a"])
+    assert outlet_of(Own()) is own
 
 
 @pytest.mark.parametrize("content", ["text", b"bytes", {"data": "x"}, None, 7])

@@ -1,28 +1,37 @@
 """Connection: the sending side of one client's stream, in the one task that reads its source.
 
-Starts the response, serialises sends, keeps the connection alive, lets go of readers that stall,
-closes the source and says how the stream has ended. Knows asyncio and the messages of ASGI; knows
-nothing of requests, of who leaves, or of how a frame looks.
+Starts the response, sends what is ready in one piece, serialises sends, keeps the connection alive,
+lets go of readers that stall, closes the source and says how the stream has ended. Knows asyncio
+and the messages of ASGI; knows nothing of requests, of who leaves, or of how a frame looks.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from typed_sse.errors import SendTimeout
 from typed_sse.registry import EndCause, StreamRecord
-from typed_sse.sources import Closable, Sendable, encode
+from typed_sse.sources import Outlet, Sendable, encode
 
 # What the ASGI specification says; Starlette's names for it are the same types.
 Message: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-# A generator that never waits would keep the loop to itself: after so many frames it makes way.
+# A generator that never waits would keep the loop to itself: after so much it makes way.
 _FRAMES_A_TURN = 64
-# How long a reader may take for the last frame when the server shuts down.
+_BYTES_A_TURN = 32 * 1024
+# How long a reader may take for what is left when the server shuts down, and when its time is over.
 _FAREWELL_S = 1.0
+_LAST_SEND_S = 30.0
+
+
+# What a coroutine, or whatever else can be awaited, looks like to who steps it by hand.
+_Step: TypeAlias = Generator[object, Any, object] | Coroutine[object, Any, object]
+
+_ENDED = object()
 
 
 class _ClientGoneError(Exception):
@@ -74,21 +83,56 @@ class Connection:
     1. `send` is called under `_lock` only, and the response's start is the first that is sent.
     2. `_sending_since` is set while a send is under way, and only then.
     3. While the stream runs and a limit is set, `_timer` is due at the latest when the next thing
-       of `Timing` is: one timer a connection, none an event.
+       of `Timing` is: one timer a connection, none an event. Once `_closed` is set there is none.
     4. `_parting` is set once the stream is to end with a last frame of ours.
     5. `_reading` is set while the source is waited for, and only then: an ending that can wait for
        a send does not take from the reader what was yielded.
-    6. `_cancellable` is set while the task reads or sends, and not while it closes the source: a
-       `finally` is not cut short.
+    6. `_cancellable` is set while the task reads or sends, and not while it closes the source or
+       waits for helpers: a `finally` is not cut short.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_broken",
+        "_cancellable",
+        "_closed",
+        "_farewell",
+        "_frames",
+        "_helpers",
+        "_lock",
+        "_loop",
+        "_opened_at",
+        "_parting",
+        "_reading",
+        "_record",
+        "_retired",
+        "_retires_at",
+        "_retires_by",
+        "_send",
+        "_send_timeout_s",
+        "_sending_since",
+        "_sent_at",
+        "_start",
+        "_task",
+        "_timer",
+        "_timing",
+        "begun",
+        "cancelled",
+        "complete",
+        "failure",
+        "gone",
+        "over",
+        "started",
+    )
 
     def __init__(
         self, send: Send, start: Message, timing: Timing, frames: Frames, record: StreamRecord
     ) -> None:
         self.failure: Exception | None = None
         self.started = self.begun = self.complete = self.gone = self.cancelled = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._parting = self._reading = self._cancellable = self._broken = False
+        self._loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._parting = self._reading = self._cancellable = self._broken = self._closed = False
         self._retired: EndCause | None = None
         self._farewell = b""
         self._send = send
@@ -97,7 +141,6 @@ class Connection:
         self._frames = frames
         self._record = record
         self._send_timeout_s = timing.send_timeout_s
-        self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._sending_since: float | None = None
         self._opened_at = self._sent_at = self._loop.time()
@@ -108,15 +151,15 @@ class Connection:
 
     def stream(
         self,
-        source: Closable[object],
+        source: Outlet[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> asyncio.Task[None]:
         """Start the task that sends the whole response and closes the source.
 
         It ends with `failure` set, or cancelled, where the stream did not end well.
         """
-        self._task = asyncio.create_task(self._run(source, data_sender))
-        self._task.add_done_callback(lambda _: self._end())
+        self._task = self._loop.create_task(self._run(source, data_sender))
+        self._task.add_done_callback(self._end)
         return self._task
 
     def cause(self, *, client_left: bool) -> EndCause:
@@ -127,39 +170,46 @@ class Connection:
             return EndCause.FAILED
         if client_left or self.gone:
             return EndCause.CLIENT_LEFT
-        if self.complete:
-            return self._retired or EndCause.COMPLETE
-        return EndCause.CANCELLED
+        if self._retired is not None:
+            return self._retired
+        return EndCause.COMPLETE if self.complete else EndCause.CANCELLED
 
     def stop(self) -> None:
         """Cancel the stream where it stands, unless it is ending by itself."""
         if not self.over.done():
+            self.close()
             self._cancel()
+
+    def close(self) -> None:
+        """Do nothing more by the clock."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def drain(self, farewell: bytes) -> None:
         """Let the source go on for its grace period; then close it, send `farewell` and end."""
-        if self._task.done():
+        if self._closed:
             return
-        # A reader that takes nothing must not hold up the shutdown.
-        self._send_timeout_s = min(self._send_timeout_s, _FAREWELL_S)
-        if self._sending_since is not None:
-            self._sending_since = self._loop.time()
         self._farewell = self._farewell or farewell
-        if self._timing.drain_grace_s > 0:
-            grace_is_over = self._loop.time() + self._timing.drain_grace_s
-            if grace_is_over < self._retires_at:
-                self._retires_at, self._retires_by = grace_is_over, EndCause.DRAINED
-        else:
+        grace_is_over = self._loop.time() + self._timing.drain_grace_s
+        if self._timing.drain_grace_s == 0:
             self._retire(EndCause.DRAINED)
+        elif grace_is_over < self._retires_at:
+            self._retires_at, self._retires_by = grace_is_over, EndCause.DRAINED
         self._watch()
 
     def _retire(self, cause: EndCause) -> None:
-        self._retires_at = float("inf")
-        if self._parting or self.cancelled:
-            return
-        self._retired = cause
-        self._farewell = self._farewell or self._frames.farewell()
-        self._part()
+        self._retires_at = math.inf
+        # A reader that takes nothing must hold up neither a shutdown nor the end of its own time.
+        limit_s = _FAREWELL_S if cause is EndCause.DRAINED else _LAST_SEND_S
+        self._send_timeout_s = min(self._send_timeout_s, limit_s)
+        if self._sending_since is not None:
+            self._sending_since = self._loop.time()
+        if not self._parting and not self.cancelled:
+            self._retired = cause
+            self._farewell = self._farewell or self._frames.farewell()
+            self._part()
 
     def _part(self) -> None:
         """End the stream with a last frame, after the send that is under way."""
@@ -173,13 +223,13 @@ class Connection:
         if self._cancellable:
             self._task.cancel()
 
-    def _end(self) -> None:
+    def _end(self, _: object = None) -> None:
         if not self.over.done():
             self.over.set_result(None)
 
     async def _run(
         self,
-        source: Closable[object],
+        source: Outlet[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
         self.started = True
@@ -195,58 +245,125 @@ class Connection:
                 if not self._parting:
                     raise
                 self._task.uncancel()
-            except _ClientGoneError:
-                return
             except Exception as error:
                 self._note(error)
-            await self._put_last()
-        except _ClientGoneError:
-            pass
+            try:
+                await self._put_last()
+            except Exception as error:
+                self._note(error)
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._cancellable = False
+            self.close()
             for helper in self._helpers:
                 helper.cancel()
             await asyncio.gather(*self._helpers, return_exceptions=True)
 
-    async def _put_all(self, source: Closable[object]) -> None:
-        sent = 0
-        self._reading = self._cancellable = True
+    async def _put_all(self, source: Outlet[object]) -> None:
+        """Send what the source yields; what is ready at once leaves in one piece.
+
+        The source is stepped by hand: a step that ends without waiting had its item ready. Before
+        one waits, what was ready is sent, so that no event is held back. What is still ready when
+        the stream is to end is sent too, as far as one turn goes.
+        """
+        batch: list[bytes] = []
+        size = 0
+        after_parting = _FRAMES_A_TURN
+        self._cancellable = True
         try:
-            async for item in source:
-                self._reading = False
-                if self.cancelled:
-                    self._record.dropped += 1
-                    break  # it yields in answer to its cancellation: closing it ends it
-                frame = encode(item)
-                try:
-                    await self._put(frame)
-                except BaseException:
-                    self._record.dropped += 1
-                    raise
-                self._record.events += 1
-                sent += 1
-                if sent % _FRAMES_A_TURN == 0:
+            while after_parting > 0:
+                if batch and (
+                    len(batch) >= _FRAMES_A_TURN or size >= _BYTES_A_TURN or self._lock.locked()
+                ):
+                    await self._put_events(batch)
                     await asyncio.sleep(0)
-                if self._parting:
+                    size = 0
+                step = source.read().__await__()
+                try:
+                    waits_for = step.send(None)
+                except StopIteration as ready:
+                    item = ready.value
+                except StopAsyncIteration:
                     break
-                self._reading = True
+                else:
+                    self._put_beside(batch)
+                    size = 0
+                    item = await self._resumed(step, waits_for)
+                    if item is _ENDED:
+                        break
+                frame = source.encode(item)
+                batch.append(frame)
+                size += len(frame)
+                after_parting -= self._parting
+            await self._put_events(batch)
+        except _ClientGoneError:
+            raise
+        except Exception as error:
+            self._note(error)  # now, since the send may fail as well
+            await self._put_events(batch)
         finally:
-            self._reading = self._cancellable = False
+            self._cancellable = False
+
+    async def _resumed(self, step: _Step, waits_for: object) -> object:
+        """Let the source go on where it waits; return its item, or `_ENDED`."""
+        if self._parting:
+            self._cancel()  # it has nothing ready any more
+        self._reading = True
+        try:
+            item = await _Resumed(step, waits_for)
+        except StopAsyncIteration:
+            return _ENDED
+        finally:
+            self._reading = False
+        if self.cancelled:
+            self._record.dropped += 1
+            return _ENDED  # it yields in answer to its cancellation: closing it ends it
+        return item
+
+    def _put_beside(self, batch: list[bytes]) -> None:
+        """Send while the source waits: at once, or, where a send has to wait, in a helper.
+
+        A send that waited in this task would be hit by a cancellation that is meant for the source,
+        from a timeout of its own.
+        """
+        if not batch:
+            return
+        put = self._put_events(batch)
+        try:
+            waits_for = put.send(None)
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._failed_beside(error)
+        else:
+            self._help(lambda: _Resumed(put, waits_for))
+
+    async def _put_events(self, batch: list[bytes]) -> None:
+        if not batch:
+            return
+        frames, batch[:] = batch[:], ()
+        try:
+            await self._put(b"".join(frames))
+        except BaseException:
+            self._record.dropped += len(frames)
+            raise
+        self._record.events += len(frames)
 
     async def _put_last(self) -> None:
         """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""
         if self._broken or self.gone or (self.cancelled and not self._parting):
             return
         self._cancellable = True
-        if self.failure is None:
+        if self.failure is not None:
+            if not self.begun or isinstance(self.failure, SendTimeout):
+                return
+            last = self._farewell + self._frames.error(self.failure)
+        elif self._farewell:
             # A source may end in answer to its cancellation: that is no clean end.
-            end = b"" if self._retired else self._frames.end(self._record)
-            await self._put(self._farewell + end, more=False)
-        elif self.begun and not isinstance(self.failure, SendTimeout):
-            await self._put(self._farewell + self._frames.error(self.failure), more=False)
+            self._retired = self._retired or EndCause.DRAINED
+            last = self._farewell
         else:
-            return
+            last = self._frames.end(self._record)
+        await self._put(last, more=False)
         self.complete = True
 
     async def _put(self, body: bytes, *, more: bool = True) -> None:
@@ -273,6 +390,8 @@ class Connection:
 
     def _watch(self) -> None:
         """Do what is due, and look again when the next thing is."""
+        if self._closed:
+            return
         if self._timer is not None:
             self._timer.cancel()
         now = self._loop.time()
@@ -297,8 +416,9 @@ class Connection:
             due = min(due, self._sent_at + self._timing.ping_s)
         if now >= self._retires_at:
             self._retire(self._retires_by)
+            due = min(due, now + self._send_timeout_s)
         due = min(due, self._retires_at)
-        if due < float("inf"):
+        if due < math.inf:
             self._timer = self._loop.call_at(due, self._watch)
 
     async def _put_start(self) -> None:
@@ -307,17 +427,21 @@ class Connection:
     async def _put_ping(self) -> None:
         await self._put(encode(self._frames.ping()))
 
-    def _help(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
-        helper = asyncio.create_task(self._helping(work))
+    def _help(self, work: Callable[[], Awaitable[object]]) -> None:
+        helper = self._loop.create_task(self._helping(work))
         self._helpers.add(helper)
         helper.add_done_callback(self._helpers.discard)
 
-    async def _helping(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
+    async def _helping(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
             await work()
-        except _ClientGoneError:
-            self._cancel()
         except Exception as error:
+            self._failed_beside(error)
+
+    def _failed_beside(self, error: Exception) -> None:
+        if isinstance(error, _ClientGoneError):
+            self._cancel()
+        else:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -330,7 +454,32 @@ class Connection:
             self._part()
 
     def _note(self, error: Exception) -> None:
+        if isinstance(error, _ClientGoneError):
+            return  # `gone` says so
         if self.failure is None:
             self.failure = error
         elif self.failure is not error:
             self.failure.__cause__ = error
+
+
+class _Resumed:
+    """Lets a coroutine that was stepped by hand go on where it waits."""
+
+    __slots__ = ("_step", "_waits_for")
+
+    def __init__(self, step: _Step, waits_for: object) -> None:
+        self._step = step
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[object, object, object]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                try:
+                    answer = yield waits_for
+                except BaseException as error:
+                    waits_for = self._step.throw(error)
+                else:
+                    waits_for = self._step.send(answer)
+            except StopIteration as done:
+                return done.value

@@ -109,11 +109,19 @@ class Drain:
         loop = asyncio.get_running_loop()
         if loop in _drains:
             raise UsageError("this event loop has a drain already; enter one only")
+        # Entered again, by the next start-up of the same application, it begins anew.
+        self._begun = asyncio.Event()
+        self._listens_to_server = False
+        self._ends_by = None
+        if threading.current_thread() is threading.main_thread():
+            try:
+                for number in self._signals:
+                    self._before[number] = signal.signal(number, self._handle)
+            except BaseException:
+                self._put_back()
+                raise
         _drains[loop] = self
         self._loop = loop
-        if threading.current_thread() is threading.main_thread():
-            for number in self._signals:
-                self._before[number] = signal.signal(number, self._handle)
         return self
 
     async def __aexit__(
@@ -122,14 +130,17 @@ class Drain:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, before in self._before.items():
-            # A server may have put its own back meanwhile.
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, before)
-        self._before.clear()
+        self._put_back()
         self._begin_here()
         self._loop = None
         del _drains[asyncio.get_running_loop()]
+
+    def _put_back(self) -> None:
+        for number, before in self._before.items():
+            # A server may have put its own back meanwhile; `None` is one that is not Python's.
+            if signal.getsignal(number) == self._handle and before is not None:
+                signal.signal(number, before)
+        self._before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._loop is not None:

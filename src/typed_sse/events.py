@@ -8,9 +8,8 @@ nothing of streams.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType, UnionType
+from types import MappingProxyType
 from typing import (
-    Annotated,
     ClassVar,
     ForwardRef,
     Generic,
@@ -21,7 +20,6 @@ from typing import (
     cast,
     get_args,
     get_origin,
-    runtime_checkable,
 )
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
@@ -36,6 +34,7 @@ from typed_sse.errors import (
     UndeclaredEvent,
     UnknownEvent,
 )
+from typed_sse.signatures import members
 from typed_sse.wire import ServerSentEvent, checked_id, checked_retry, json_frame, json_head
 
 RESERVED_PREFIX = "stream."
@@ -347,33 +346,12 @@ def _parameters(annotation: object) -> tuple[TypeVar, ...]:
     return cast("tuple[TypeVar, ...]", getattr(annotation, "__parameters__", ()))
 
 
-@runtime_checkable
-class _TypeAlias(Protocol):
-    # What `type Name = ...` makes; by its shape, since Python 3.11 has no class to ask for.
-    @property
-    def __value__(self) -> object: ...
-
-
-def aliased(annotation: object) -> object:
-    """Return what an annotation stands for: without `Annotated`, an alias replaced by its value."""
-    if get_origin(annotation) is Annotated:
-        return aliased(get_args(annotation)[0])
-    if isinstance(annotation, _TypeAlias):
-        return aliased(annotation.__value__)
-    return annotation
-
-
 def _classes_in(annotation: object) -> Iterator[type[BaseEvent[object]]]:
-    annotation = aliased(annotation)
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        for member in get_args(annotation):
-            yield from _classes_in(member)
-    elif _is_event_class(annotation):
-        yield annotation
-    else:
-        name = _name_of(annotation) if isinstance(annotation, type) else str(annotation)
-        raise InvalidDeclaration((name,), "a stream is made of subclasses of BaseEvent only")
+    for member in members(annotation):
+        if not _is_event_class(member):
+            name = _name_of(member) if isinstance(member, type) else str(member)
+            raise InvalidDeclaration((name,), "a stream is made of subclasses of BaseEvent only")
+        yield member
 
 
 _E = TypeVar("_E", bound=BaseEvent[object])

@@ -9,21 +9,32 @@ a stream is sent. The only file that knows FastAPI.
 import inspect
 import re
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial, update_wrapper
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Union, cast, get_args, get_origin
+from functools import lru_cache, update_wrapper
+from typing import Annotated, Any, ClassVar, cast, get_args, get_origin
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, params
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, params
+from fastapi.datastructures import Default, DefaultPlaceholder
 from fastapi.routing import APIRoute
+from fastapi.utils import generate_unique_id
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from typed_sse.errors import InvalidDeclaration, UndeclaredEvent
-from typed_sse.events import BaseEvent, EventUnion, aliased
+from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.response import EventSourceResponse
+from typed_sse.signatures import (
+    aliased,
+    annotated,
+    called,
+    generates,
+    members,
+    name_of,
+    signature_of,
+)
 from typed_sse.sources import Sendable
 from typed_sse.streams import EventStream, of_union
 from typed_sse.wire import ServerSentEvent
@@ -35,7 +46,7 @@ MAX_LAST_EVENT_ID_BYTES = 4096
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _UNTYPED: frozenset[object] = frozenset({ServerSentEvent, str, dict, Mapping})
-_HELD = "typed_sse.held"
+_PHASE = "typed_sse.first_phase"
 _INJECTED = "typed_sse_response"
 _STREAMS = "__streams__"
 
@@ -111,23 +122,28 @@ class EventRouter(APIRouter):
     - every other operation is FastAPI's own.
 
     Dependencies are closed before the stream starts. One that is to live as long as the stream says
-    so: `Depends(get_session, scope="request")`. Then all of the operation's dependencies do,
-    except those with `scope="function"`. A generator cannot be given a dependency that is closed
-    already by accident: where it takes the value of a dependency with `yield`, the scope has to be
-    said.
+    so: `Depends(get_session, scope="request")`. Then all of the request's dependencies do, except
+    those with `scope="function"`. Where a generator takes the value of a dependency with `yield`,
+    or of one that rests on such a one, the scope has to be said, so that it is not given by
+    accident what was closed before it runs. (What replaces a dependency in
+    `dependency_overrides` is not looked at.)
 
-    Headers, cookies and a status code that are set on an injected `Response` are sent, except with
-    an `EventSourceResponse` of your own. HEAD is answered where GET is.
+    Headers, cookies and a status code that are set on an injected `Response` before the stream
+    starts are sent, except with an `EventSourceResponse` of your own. HEAD is answered where GET
+    is. A `Request` that a generator takes has its body read. Nobody need ask it whether the client
+    is there: a generator is closed when the client leaves.
 
     Args:
-        prefix, tags, dependencies, responses, deprecated, include_in_schema: as for `APIRouter`.
+        prefix, tags, dependencies, responses, deprecated, include_in_schema,
+            generate_unique_id_function: as for `APIRouter`.
         respond: makes the response for a stream: `EventSourceResponse` by default, or
             `functools.partial(EventSourceResponse, ping=30)` to set what its streams have in
             common.
 
     Raises:
         InvalidDeclaration: at declaration of an operation whose annotations cannot be resolved or
-            whose events cannot form a stream, or where the scope of a dependency is not said.
+            whose events cannot form a stream, that has an option no stream can have, or where the
+            scope of a dependency is not said.
         InvalidField: `respond` sets something that no response takes.
 
     A stream fails with `UndeclaredEvent` at what the annotation does not name.
@@ -142,6 +158,7 @@ class EventRouter(APIRouter):
         responses: dict[int | str, dict[str, Any]] | None = None,
         deprecated: bool | None = None,
         include_in_schema: bool = True,
+        generate_unique_id_function: Callable[[APIRoute], str] | None = None,
         respond: Respond = EventSourceResponse,
     ) -> None:
         respond(of_union((), None))  # what it sets is checked here, not at the first request
@@ -152,19 +169,74 @@ class EventRouter(APIRouter):
             responses=responses,
             deprecated=deprecated,
             include_in_schema=include_in_schema,
+            # Not given, it is FastAPI's placeholder, which the application's own replaces.
+            generate_unique_id_function=(
+                generate_unique_id_function or Default(generate_unique_id)
+            ),
             route_class=type("EventRoute", (_EventRoute,), {"respond": staticmethod(respond)}),
         )
 
 
-class _Held(Response):
-    """A stream that waits until FastAPI has closed the dependencies."""
+@dataclass(slots=True)
+class _FirstPhase:
+    """One request while FastAPI handles it; the scope carries it to the response.
 
-    def __init__(self, stream: EventSourceResponse) -> None:
+    Attributes:
+        scope, receive, send: what the server has given.
+        held: the stream that waits until FastAPI is done.
+        answered: something has been sent.
+    """
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    held: "_Held | None" = None
+    answered: bool = False
+
+    async def send_first(self, message: Message) -> None:
+        self.answered = True
+        # FastAPI takes a HEAD for a GET, and would send a body.
+        if self.scope["method"] == "HEAD" and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self.send(message)
+
+
+class _Held(Response):
+    """A stream on its way through FastAPI.
+
+    Where a dependency is to live as long as the stream, it is sent on the spot; otherwise it waits
+    until FastAPI has closed the dependencies.
+    """
+
+    def __init__(self, stream: EventSourceResponse, dependencies: Sequence[params.Depends]) -> None:
         super().__init__(status_code=stream.status_code)
-        self.stream = stream
+        self._stream = stream
+        self._dependencies = dependencies
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        scope[_HELD].append(self)
+        phase: _FirstPhase = scope[_PHASE]
+        asked = [*self._dependencies, *_dependencies_of_route(scope)]
+        if any(map(_asks_to_stay, asked)):
+            phase.answered = True
+            await self.answer(phase)
+        else:
+            phase.held = self
+
+    async def answer(self, phase: _FirstPhase) -> None:
+        self._stream.background = self._stream.background or self.background
+        await self._stream(phase.scope, phase.receive, phase.send)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _dependencies_of_route(scope: Scope) -> Sequence[params.Depends]:
+    """Return the dependencies that were given to routers, to their inclusion or the application.
+
+    FastAPI keeps what an inclusion adds beside the route; older releases make a new route of both.
+    """
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(included or scope.get("route"), "dependencies", ())
 
 
 class _NoSchema(Response):
@@ -183,15 +255,16 @@ class _EventRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.streams = hasattr(endpoint, _STREAMS)
         if not self.streams:
-            streaming = _streaming(endpoint, options, type(self).respond)
+            streaming = _streaming(endpoint, options.get("status_code"), type(self).respond)
             self.streams = streaming is not None
             endpoint = streaming or endpoint
+            if self.streams:
+                _check_options(endpoint, options)
         if self.streams:
-            status_code = options.get("status_code") or 200
             options["response_class"] = _NoSchema
             options["response_model"] = None
             options["responses"] = {
-                status_code: {
+                options.get("status_code") or 200: {
                     "description": "A stream of events.",
                     "content": {EventSourceResponse.media_type: {}},
                 },
@@ -200,53 +273,69 @@ class _EventRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if self.streams and scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": self._method_for_head()}
-        return super().matches(scope)
+        return super().matches(self._as_get(scope))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.streams:
             await super().handle(scope, receive, send)
             return
-        held: list[_Held] = []
-        method = scope["method"]
-        scope[_HELD] = held
-        if method == "HEAD":
-            scope["method"] = self._method_for_head()
+        phase = _FirstPhase(scope, receive, send)
+        # The server reads its own scope, and has to go on seeing a HEAD there.
+        inner = self._as_get(scope)
+        inner[_PHASE] = phase
         try:
-            await super().handle(scope, receive, send)
+            await super().handle(inner, receive, phase.send_first)
+        except BaseException:
+            if phase.held is not None:
+                await phase.held.aclose()
+            raise
         finally:
-            scope["method"] = method
-            del scope[_HELD]
-        for response in held:
-            response.stream.background = response.stream.background or response.background
-            await response.stream(scope, receive, send)
+            del inner[_PHASE]
+        if phase.held is None:
+            return
+        if phase.answered:  # by an exception of a dependency that was closing
+            await phase.held.aclose()
+        else:
+            await phase.held.answer(phase)
 
-    def _method_for_head(self) -> str:
-        return "GET" if "GET" in (self.methods or ()) else "HEAD"
+    def _as_get(self, scope: Scope) -> Scope:
+        head = self.streams and scope["type"] == "http" and scope["method"] == "HEAD"
+        return {**scope, "method": "GET"} if head and "GET" in (self.methods or ()) else scope
+
+
+def _check_options(endpoint: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse what a stream cannot have, instead of leaving it out without a word."""
+    status_code = options.get("status_code") or 200
+    if status_code < 200 or status_code in (204, 205, 304):
+        reason = f"status_code={status_code} has no body to stream; return None for a 204"
+        raise InvalidDeclaration((name_of(endpoint),), reason)
+    for option in ("response_class", "response_model"):
+        # A placeholder is FastAPI's default.
+        if not isinstance(options.get(option), DefaultPlaceholder | None):
+            reason = f"it streams, so {option} is not for it; its annotation says what it sends"
+            raise InvalidDeclaration((name_of(endpoint),), reason)
 
 
 def _streaming(
-    function: Callable[..., Any], options: Mapping[str, Any], respond: Respond
+    function: Callable[..., Any], status_code: int | None, respond: Respond
 ) -> Callable[..., Any] | None:
     """Return the endpoint that answers with what `function` streams; `None` if it streams nothing.
 
     It has the function's signature, and is a plain function: of a generator, FastAPI would stream
     JSON lines.
     """
-    signature = _signature(function)
+    signature = signature_of(function)
     parameters = list(signature.parameters.values())
-    generates = _generates(function)
+    is_generator = generates(function)
     streamed = _streamed(signature.return_annotation)
-    if generates:
-        for parameter in parameters:
-            _check_scope(function, parameter)
-    elif streamed is None:
+    if not is_generator and streamed is None:
         return None
-    typed = _typing(function, signature.return_annotation if generates else streamed)
-    asked = [*map(_dependency, parameters), *(options.get("dependencies") or ())]
-    keeps = any(_asks_to_stay(dependency, set()) for dependency in asked)
-    status_code: int | None = options.get("status_code")
+    _check_resolved(function, signature)
+    dependencies = dict(_dependencies(signature))
+    if is_generator:
+        for name, dependency in dependencies.items():
+            _check_scope(function, name, dependency)
+    typed = _typing(function, signature.return_annotation if is_generator else streamed)
 
     def answer(result: object, values: Response) -> Response:
         if result is None:
@@ -259,9 +348,10 @@ def _streaming(
             response = respond(typed(cast("AsyncIterable[Any]", result)))
             response.status_code = values.status_code or status_code or response.status_code
             _carry_over(values, response)
-        return response if keeps else _Held(response)
+        return _Held(response, [*dependencies.values()])
 
-    injected = next((p.name for p in parameters if _is_response(p.annotation)), None)
+    injected = next((p.name for p in parameters if _is(p.annotation, Response)), None)
+    request = next((p.name for p in parameters if _is(p.annotation, Request)), None)
 
     def split(values: dict[str, Any]) -> Response:
         response: Response = values[injected] if injected else values.pop(_INJECTED)
@@ -269,6 +359,11 @@ def _streaming(
 
     async def call(**values: Any) -> Response:
         response = split(values)
+        if is_generator and request:
+            # The generator runs when the response waits for the client to leave, and would get
+            # nothing of a body that has not been read by then.
+            with suppress(RuntimeError):  # FastAPI has read it, as a form
+                await values[request].body()
         result = function(**values)
         return answer(await result if inspect.isawaitable(result) else result, response)
 
@@ -277,7 +372,7 @@ def _streaming(
         return answer(function(**values), response)
 
     # A function that may block is for FastAPI's threads; to call a generator function does not.
-    blocks = not generates and not inspect.iscoroutinefunction(inspect.unwrap(function))
+    blocks = not is_generator and not inspect.iscoroutinefunction(called(function))
     endpoint = call_in_thread if blocks else call
     update_wrapper(endpoint, function)
     if not injected:
@@ -292,37 +387,24 @@ def _streaming(
     return endpoint
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(function, eval_str=True)
-    except NameError as error:
-        reason = f"its annotations cannot be resolved: {error}; define the name above"
-        raise InvalidDeclaration((_name_of(function),), reason) from error
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", repr(function))
-
-
-def _generates(function: Callable[..., Any]) -> bool:
-    function = inspect.unwrap(function)
-    if isinstance(function, partial):
-        return _generates(cast("partial[object]", function).func)
-    called: object = function if inspect.isroutine(function) else type(function).__call__
-    return inspect.isasyncgenfunction(called) or inspect.isgeneratorfunction(called)
+def _check_resolved(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    annotations = [parameter.annotation for parameter in signature.parameters.values()]
+    for annotation in (*annotations, signature.return_annotation):
+        if isinstance(annotation, str):
+            reason = f"its annotation {annotation!r} cannot be resolved; define its names above"
+            raise InvalidDeclaration((name_of(function),), reason)
 
 
 def _streamed(annotation: object) -> object | None:
     """Return the part of a return annotation that is a stream; `None` if there is none."""
-    annotation = aliased(annotation)
-    if get_origin(annotation) in (Union, UnionType):
-        return next(filter(None, map(_streamed, get_args(annotation))), None)
-    kind = get_origin(annotation) or annotation
-    # Not every Iterable: a list is an ordinary answer.
-    streams = isinstance(kind, type) and issubclass(
-        kind, AsyncIterable | Iterator | EventSourceResponse
-    )
-    return annotation if streams else None
+    for member in members(annotation):
+        kind = get_origin(member) or member
+        # Not every Iterable: a list is an ordinary answer.
+        if isinstance(kind, type) and issubclass(
+            kind, AsyncIterable | Iterator | EventSourceResponse
+        ):
+            return member
+    return None
 
 
 def _typing(
@@ -337,8 +419,8 @@ def _typing(
     item = next(iter(get_args(annotation)), None)
     if item is None:
         reason = f"say what it streams, as AsyncIterator[Event]; {annotation} does not"
-        raise InvalidDeclaration((_name_of(function),), reason)
-    if all(member in _UNTYPED for member in _members(item)):
+        raise InvalidDeclaration((name_of(function),), reason)
+    if all((get_origin(member) or member) in _UNTYPED for member in members(item)):
         return _as_it_is
     union = EventUnion[BaseEvent[object]](item)
 
@@ -356,59 +438,58 @@ def _as_it_is(content: AsyncIterable[Any]) -> AsyncIterable[Sendable]:
     return content
 
 
-def _members(item: object) -> Iterator[object]:
-    item = aliased(item)
-    if get_origin(item) in (Union, UnionType):
-        for member in get_args(item):
-            yield from _members(member)
-    else:
-        yield get_origin(item) or item
-
-
 def _dependency(parameter: inspect.Parameter) -> params.Depends | None:
-    """Return the marker of a parameter that is a dependency."""
-    metadata = get_args(parameter.annotation)[1:]
-    is_annotated = get_origin(parameter.annotation) is Annotated
-    marks = [parameter.default, *(metadata if is_annotated else ())]
-    mark = next((mark for mark in marks if isinstance(mark, params.Depends)), None)
-    if mark is not None and mark.dependency is None:
-        cls = get_args(parameter.annotation)[0] if is_annotated else parameter.annotation
-        return replace(mark, dependency=cls)
-    return mark
+    """Return the marker of a parameter that is a dependency; FastAPI takes the last of several."""
+    stands_for, added = annotated(parameter.annotation)
+    for mark in (parameter.default, *reversed(added)):
+        if isinstance(mark, params.Depends):
+            if mark.dependency is None and isinstance(stands_for, type):
+                return replace(mark, dependency=stands_for)
+            return mark
+    return None
 
 
-def _asks_to_stay(dependency: params.Depends | None, seen: set[object]) -> bool:
+def _asks_to_stay(dependency: params.Depends) -> bool:
     """Return whether a dependency, or one of its own, is to live as long as the stream."""
-    if dependency is None or dependency.dependency is None or dependency.dependency in seen:
-        return False
-    seen.add(dependency.dependency)
-    if dependency.scope == "request":
-        return True
-    parameters = _signature(dependency.dependency).parameters.values()
-    return any(_asks_to_stay(_dependency(parameter), seen) for parameter in parameters)
+    function = dependency.dependency
+    return dependency.scope == "request" or (function is not None and _one_asks_to_stay(function))
 
 
-def _check_scope(function: Callable[..., Any], parameter: inspect.Parameter) -> None:
-    dependency = _dependency(parameter)
-    if dependency is None or dependency.dependency is None or dependency.scope is not None:
+@lru_cache(maxsize=1024)
+def _one_asks_to_stay(function: Callable[..., Any]) -> bool:
+    further = (mark for _, mark in _dependencies(signature_of(function)))
+    return any(map(_asks_to_stay, further))
+
+
+def _check_scope(function: Callable[..., Any], name: str, dependency: params.Depends) -> None:
+    """Refuse a generator that would be given what was closed before it runs, and not know it."""
+    if dependency.scope is not None or dependency.dependency is None:
         return
-    if _generates(dependency.dependency):
+    if generates(dependency.dependency):
         reason = (
-            f"its parameter {parameter.name!r} is a dependency with `yield`; say whether it lives "
-            'as long as the stream, Depends(…, scope="request"), or is closed before the stream '
-            'starts, Depends(…, scope="function")'
+            f"{name!r} is a dependency with `yield`; say whether it lives as long as the stream, "
+            'Depends(…, scope="request"), or is closed before the stream starts, '
+            'Depends(…, scope="function"); or return the stream from a function of its own'
         )
-        raise InvalidDeclaration((_name_of(function),), reason)
+        raise InvalidDeclaration((name_of(function),), reason)
+    for inner, further in _dependencies(signature_of(dependency.dependency)):
+        _check_scope(function, f"{name}.{inner}", further)
 
 
-def _is_response(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Response)
+def _dependencies(signature: inspect.Signature) -> Iterator[tuple[str, params.Depends]]:
+    for parameter in signature.parameters.values():
+        mark = _dependency(parameter)
+        if mark is not None:
+            yield parameter.name, mark
+
+
+def _is(annotation: object, cls: type) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, cls)
 
 
 def _carry_over(values: Response, response: Response) -> None:
-    """Send the headers and cookies that were set on an injected response."""
+    """Send the headers and cookies that were set on an injected response, instead of ours."""
+    for name in set(values.headers.keys()) - {"set-cookie"}:
+        del response.headers[name]
     for name, value in values.headers.items():
-        if name == "set-cookie":
-            response.headers.append(name, value)
-        else:
-            response.headers[name] = value
+        response.headers.append(name, value)

@@ -41,6 +41,9 @@ class StreamLimit:
 
     Invariants:
     1. `open` is the number of places that were taken and not given back; no key counts 0.
+
+    Attributes:
+        open: streams that are open under the limit.
     """
 
     def __init__(
@@ -82,6 +85,11 @@ class StreamLimit:
             self._open_by_key[key] -= 1
             if not self._open_by_key[key]:
                 del self._open_by_key[key]
+
+    @property
+    def keys(self) -> int:
+        """How many keys have a stream open."""
+        return len(self._open_by_key)
 
     def _reached(self, key: str) -> bool:
         if self._total is not None and self.open >= self._total:

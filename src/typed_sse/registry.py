@@ -47,7 +47,8 @@ class StreamRecord:
         opened_at: the loop's time when it was opened, in seconds.
         events: events that were sent.
         bytes: bytes of the body that were sent, keep-alives included.
-        dropped: events that the source has yielded and that could not be sent any more.
+        dropped: events that were taken from the source and could not be sent any more. What a
+            sync generator or a merge had ready beside them is not known.
         last_send_at: the loop's time after the last send, in seconds; `None` before the first.
     """
 
@@ -75,7 +76,7 @@ class StreamStatistics:
         age_s: seconds since it was opened.
         events: events that were sent.
         bytes: bytes of the body that were sent, keep-alives included.
-        dropped: events that were yielded and could not be sent any more.
+        dropped: events that were taken from the source and could not be sent any more.
         idle_s: seconds since the last send; `None` before the first.
     """
 
@@ -99,7 +100,7 @@ class Totals:
         ended: how many have ended by each cause; every cause is there.
         events: events that were sent.
         bytes: bytes of bodies that were sent.
-        dropped: events that were yielded and could not be sent any more.
+        dropped: events that were taken from a source and could not be sent any more.
     """
 
     opened: int

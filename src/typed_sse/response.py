@@ -10,10 +10,12 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import ClassVar
 
 import anyio
+from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -23,12 +25,12 @@ from starlette.types import Message, Receive, Scope, Send
 from typed_sse.connection import Connection, Frames, Timing
 from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
 from typed_sse.drain import current_drain, farewell
-from typed_sse.errors import InvalidField, SendTimeout
+from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent, UsageError
 from typed_sse.events import BaseEvent
 from typed_sse.limits import StreamLimit
 from typed_sse.registry import Registry, StreamRecord, process_registry
 from typed_sse.servers import let_go_after, route_of, transport_of
-from typed_sse.sources import Sendable, opened_for_sending
+from typed_sse.sources import Sendable, outlet_of
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")
@@ -118,8 +120,9 @@ class EventSourceResponse(Response):
 
     Ordering: sends never overlap; a keep-alive goes out between events.
 
-    Limits: one frame at a time is in memory; a client that reads slowly slows the source down. HEAD
-        is answered with the headers alone, and the source is closed unread.
+    Limits: events that are ready at once leave together, at most 64 of them or 32 KiB and one event
+        more; while a send waits, the source is read one event further at most. HEAD is answered
+        with the headers alone, and the source is closed unread. A response answers one request.
     """
 
     media_type = "text/event-stream"
@@ -147,7 +150,7 @@ class EventSourceResponse(Response):
         limit: StreamLimit | None = None,
         registry: Registry = process_registry,
     ) -> None:
-        ping_s = self.DEFAULT_PING_INTERVAL if ping is None else _seconds("ping", ping)
+        ping_s = _seconds("ping", self.DEFAULT_PING_INTERVAL if ping is None else ping)
         self._timing = Timing(
             start_within_s=_or_never("start_within", start_within),
             ping_s=ping_s or math.inf,
@@ -156,13 +159,13 @@ class EventSourceResponse(Response):
             drain_grace_s=_seconds("drain_grace", drain_grace),
         )
         self._cleanup_timeout_s = _or_never("cleanup_timeout", cleanup_timeout)
-        self._idle_limit_s = _or_never("idle_limit", idle_limit, above_zero=True)
+        _or_never("idle_limit", idle_limit, above_zero=True)
         if idle_limit is not None and self._timing.ping_s >= idle_limit:
             reason = f"must be longer than the keep-alive's interval, ping={ping_s:g}"
             if not ping_s:
                 reason = "needs a keep-alive, and ping=0 is none"
             raise InvalidField("idle_limit", idle_limit, reason)
-        self._source = opened_for_sending(content)
+        self._source = outlet_of(content)
         self._ping_message = ping_message_factory or _default_ping
         self._data_sender = data_sender_callable
         self._on_client_close = client_close_handler_callable
@@ -170,6 +173,7 @@ class EventSourceResponse(Response):
         self._end_frame = _end if end_event else _no_end
         self._limit = limit
         self._registry = registry
+        self._used = False
         self.status_code = status_code
         self.background = background
         self.init_headers(headers)
@@ -179,55 +183,95 @@ class EventSourceResponse(Response):
             self.headers.setdefault("stream-idle-limit", f"{idle_limit:g}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; see the class for what it raises and when it returns."""
+        """Answer one request; see the class for what it raises and when it returns.
+
+        Raises:
+            UsageError: it has answered one already: its source was read, or closed.
+        """
+        if self._used:
+            raise UsageError("this response has answered a request; make one for each")
+        self._used = True
+        if scope["type"] == "websocket":
+            send = _denying(send)
+        if await self._admitted(scope, receive, send) and self.background is not None:
+            await self.background()
+
+    async def aclose(self) -> None:
+        """Close the source of a response that is not to be sent."""
+        self._used = True
+        with anyio.CancelScope(shield=True):
+            await self._source.aclose()
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer with the stream and return `True`, or refuse where a limit is reached."""
         if self._limit is None:
             await self._answer(scope, receive, send)
-            return
-        with self._limit.place(HTTPConnection(scope)) as admitted:
+            return True
+        with ExitStack() as place:
+            try:
+                admitted = place.enter_context(self._limit.place(HTTPConnection(scope)))
+            except BaseException:
+                await self.aclose()
+                raise
             if admitted:
                 await self._answer(scope, receive, send)
-                return
+                return True
         self._registry.refuse()
-        await self._source.aclose()
+        await self.aclose()
         retry_after_s = self._limit.retry_after_s
         refusal = JSONResponse(
             {"detail": f"Too many streams are open; try again in {retry_after_s} s."},
             status_code=429,
             headers={"retry-after": str(retry_after_s)},
         )
-        await refusal(scope, receive, send)
+        # A denied handshake is `_denying`'s, here as for the stream.
+        await refusal({"type": "http"}, receive, send)
+        return False
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            send = _denying(send)
-        if scope.get("method") == "HEAD":
-            await self._source.aclose()
-            await send(self._start)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await self._stream(scope, receive, send)
-        if self.background is not None:
-            await self.background()
-
-    @property
-    def _start(self) -> Message:
-        return {
+        start: Message = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
-
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "HEAD":
+            await self.aclose()
+            await send(start)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         record = StreamRecord(scope.get("path", ""), route_of(scope), scope.get("method", ""))
         frames = Frames(self._ping_message, self._error_frame, self._end_frame, farewell)
         timing = self._timing
         if timing.lifetime_s < math.inf:
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
             timing = replace(timing, lifetime_s=timing.lifetime_s * jitter)
-        transport = transport_of(receive)
-        if transport is not None and timing.send_timeout_s < math.inf:
+        transport = transport_of(receive) if timing.send_timeout_s < math.inf else None
+        # The streams of an HTTP/2 connection share one transport.
+        if scope.get("http_version", "").startswith("2"):
+            transport = None
+        if transport is not None:
             let_go_after(transport, timing.send_timeout_s)
-        connection = Connection(send, self._start, timing, frames, record)
+        connection = Connection(send, start, timing, frames, record)
+        left = await self._stream(connection, record, receive)
+        if transport is not None:
+            if isinstance(connection.failure, SendTimeout):
+                transport.abort()
+            else:
+                let_go_after(transport, 0)
+        if left is not None and self._on_client_close is not None:
+            try:
+                await self._on_client_close(left)
+            except Exception as error:
+                if connection.failure is None:
+                    raise
+                connection.failure.add_note(f"client_close_handler_callable failed too: {error!r}")
+        if connection.failure is not None:
+            raise connection.failure
+
+    async def _stream(
+        self, connection: Connection, record: StreamRecord, receive: Receive
+    ) -> Message | None:
+        """Run the stream to its end; return the message that told that the client has left."""
         self._registry.add(record)
         stream = connection.stream(self._source, self._data_sender)
         drain = current_drain()
@@ -239,50 +283,47 @@ class EventSourceResponse(Response):
         finally:
             connection.stop()
             try:
-                await _finished(stream, self._cleanup_timeout_s)
+                await _finished(stream, self._cleanup_timeout_s, record)
                 if not connection.started:
-                    await self._source.aclose()
+                    await self.aclose()
             finally:
+                connection.close()
                 # Servers say "disconnect" after a complete response as well.
                 client_left = connection.gone or (left is not None and not connection.complete)
                 cause = connection.cause(client_left=client_left)
                 self._registry.remove(record, cause, connection.failure)
                 if drain is not None:
                     drain.remove(connection.drain)
-        if transport is not None:
-            if isinstance(connection.failure, SendTimeout):
-                transport.abort()
-            else:
-                let_go_after(transport, 0)
-        if client_left and self._on_client_close is not None:
-            await self._on_client_close(left or {"type": "http.disconnect"})
-        if connection.failure is not None:
-            raise connection.failure
         if not connection.cancelled and stream.done():
             stream.result()  # the source itself has raised CancelledError, or worse
+        return (left or {"type": "http.disconnect"}) if client_left else None
 
     def _error_frame(self, error: Exception) -> bytes:
-        frame = _default_error(error).encode()
-        if self._on_error is None:
-            return frame
+        frame = _default_error(error)
         try:
-            told = self._on_error(error)
-            if told is None:
-                return frame
-            return told.encode() if isinstance(told, StreamError) else told.encode() + frame
+            own = None if self._on_error is None else self._on_error(error)
+            told = b"" if own is None else _frame_of(own)
         except Exception:
             logger.exception("on_error has failed; the reader is told the default")
             return frame
+        return told if isinstance(own, StreamError) else told + frame
 
 
-def _default_error(error: Exception) -> StreamError:
+def _frame_of(event: object) -> bytes:
+    if not isinstance(event, BaseEvent):  # whatever it is, its own `encode` would be another
+        raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
+    return event.encode()
+
+
+def _default_error(error: Exception) -> bytes:
     if not isinstance(error, HTTPException):
-        return StreamError(ErrorInfo())
-    info = ErrorInfo(code=f"http_{error.status_code}")
-    # FastAPI lets it be any JSON; only a text is a message.
-    if isinstance(error.detail, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        info.message = error.detail
-    return StreamError(info)
+        return StreamError(ErrorInfo()).encode()
+    code = f"http_{error.status_code}"
+    try:
+        return StreamError(ErrorInfo(code=code, message=error.detail)).encode()
+    except (ValidationError, InvalidPayload):
+        # FastAPI lets a detail be any JSON, and a text may be one that has no UTF-8.
+        return StreamError(ErrorInfo(code=code)).encode()
 
 
 def _denying(send: Send) -> Send:
@@ -323,7 +364,7 @@ async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message 
         return None
 
 
-async def _finished(stream: asyncio.Task[None], limit_s: float) -> None:
+async def _finished(stream: asyncio.Task[None], limit_s: float, record: StreamRecord) -> None:
     """Wait until a cancelled stream has closed its source, whatever happens to this task.
 
     After the limit the cleanup itself is cancelled, and after one more second it is left behind.
@@ -339,7 +380,10 @@ async def _finished(stream: asyncio.Task[None], limit_s: float) -> None:
                 if left_s > 0:
                     await asyncio.wait({stream}, timeout=left_s if left_s < math.inf else None)
                 else:
-                    logger.warning("the source of a stream did not close in %g s", limit_s)
+                    path = ascii(record.path)
+                    logger.warning(
+                        "the source of the stream %s did not close in %g s", path, limit_s
+                    )
                     stream.cancel()
                     await asyncio.wait({stream}, timeout=_LAST_CALL_S)
                     break

@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, cast, runtime_checkable
 
+# A stack of middlewares is rarely half as high.
+_MOST_WRAPPERS = 32
+
 # Linux only; elsewhere the system's own patience holds.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -35,15 +38,13 @@ def transport_of(receive: Callable[[], Awaitable[object]]) -> Transport | None:
     `receive` on as it is, or wrap it in a request whose `receive` is the one before, or, as
     `BaseHTTPMiddleware` does, in a function that closes over such a request's.
     """
-    before: object = receive
-    while before is not None:
-        current, owner = before, getattr(before, "__self__", None)
+    current: object = receive
+    for _ in range(_MOST_WRAPPERS):
+        owner = getattr(current, "__self__", None)
         transport = getattr(owner, "transport", None)
         if isinstance(transport, Transport):
             return transport
-        before = getattr(owner, "receive", None) or _enclosed(current)
-        if before == current:
-            return None
+        current = getattr(owner, "receive", None) or _enclosed(current)
     return None
 
 

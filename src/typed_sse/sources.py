@@ -8,13 +8,15 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Awaitable,
+    Callable,
     Generator,
     Iterable,
     Iterator,
     Mapping,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from typing import Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from typed_sse.errors import InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent
@@ -43,15 +45,47 @@ class Frame(bytes):
     """An event that is encoded already."""
 
 
-def opened_for_sending(content: AsyncIterable[T] | Iterable[T]) -> Closable[T | Frame]:
-    """As `opened`, but what a sync iterable yields is encoded at once, in its thread.
+@dataclass(frozen=True, slots=True)
+class Outlet(Generic[T]):
+    """A source as a connection reads it.
 
-    The thread works ahead of the reader, so an object that the iterable uses again must be on its
-    way before the next one is made.
+    Attributes:
+        read: begin to read the next item, as `__anext__` does.
+        encode: make the frame of the item that was read last; raises as `encode` does.
+        aclose: close the source.
     """
+
+    read: Callable[[], Awaitable[T]]
+    encode: Callable[[T], bytes]
+    aclose: Callable[[], Awaitable[None]]
+
+
+@runtime_checkable
+class HasOutlet(Protocol[T_co]):
+    """A stream that makes its own frames, checks and ids included, without a step between."""
+
+    def outlet(self) -> "Outlet[Any]":
+        """Return the stream as a connection reads it; it is read there and nowhere else."""
+        raise NotImplementedError
+
+
+def outlet_of(content: AsyncIterable[T] | Iterable[T]) -> Outlet[Any]:
+    """Return anything that can be streamed as a connection reads it.
+
+    What a sync iterable yields is encoded at once, in its thread: that works ahead of the reader,
+    so an object that the iterable uses again must be on its way before the next one is made.
+
+    Raises:
+        InvalidField: as for `opened`.
+    """
+    if isinstance(content, HasOutlet):
+        return content.outlet()
+    source: Closable[object]
     if isinstance(content, AsyncIterable) or not _is_iterable(content):
-        return opened(content)
-    return opened(_encoded(content))
+        source = opened(content)
+    else:
+        source = opened(_encoded(content))
+    return Outlet(source.__anext__, encode, source.aclose)
 
 
 def _encoded(items: Iterable[object]) -> Iterator[Frame]:

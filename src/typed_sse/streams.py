@@ -7,7 +7,6 @@ asyncio and typed events, nothing of HTTP.
 
 import asyncio
 import inspect
-import sys
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -20,7 +19,7 @@ from collections.abc import (
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from functools import reduce, update_wrapper
-from types import AsyncGeneratorType, FunctionType, SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import (
     Any,
     Generic,
@@ -35,8 +34,9 @@ from typing import (
 )
 
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
-from typed_sse.events import BaseEvent, EventUnion, aliased
-from typed_sse.sources import Closable, opened
+from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.signatures import aliased, closure_of, name_of, signature_of
+from typed_sse.sources import Closable, Outlet, encode, opened
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,30 +56,60 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
 
     Attributes:
         events: the closed union of what it carries, or `None` where nobody declared one.
+        ag_running: whether a read is under way, by the name that async generators have for it.
+            aiostream asks before it closes a source: one that is being read it cancels instead.
     """
 
-    __slots__ = ("_behind", "_source", "events")
+    __slots__ = ("_behind", "_running", "_source", "ag_running", "events")
 
     def __init__(
         self,
-        source: AsyncGenerator[T_co, None],
-        behind: Sequence[Closable[object]],
+        source: Closable[T_co],
         events: EventUnion[BaseEvent[object]] | None,
+        *,
+        behind: Sequence[Closable[object]] | None = None,
     ) -> None:
+        # With streams behind it that number their own events, it passes them on as they are.
         self._source = source
         self._behind = behind
+        self._running = 0
         self.events = events
+        self.ag_running = False
 
     async def __anext__(self) -> T_co:
-        return await self._source.__anext__()
+        self.ag_running = True
+        try:
+            event = await self._source.__anext__()
+        finally:
+            self.ag_running = False
+        if self._behind is not None:
+            return event
+        try:
+            self._check(event)
+        except UndeclaredEvent:
+            await self.aclose()
+            raise
+        running = self._running
+        self._running += 1
+        own = cast("BaseEvent[object]", event)
+        return event if own.id is not None else cast("T_co", own.with_id(running))
 
-    @property
-    def ag_running(self) -> bool:
-        """Whether a read is under way, by the name that async generators have for it.
+    def outlet(self) -> Outlet[T_co]:
+        """Return the stream as a connection reads it: checked, numbered and encoded in one step."""
+        encode_item = self._encode if self._behind is None else encode
+        return Outlet(self._source.__anext__, encode_item, self.aclose)
 
-        aiostream asks before it closes a source: one that is being read it cancels instead.
-        """
-        return cast("AsyncGeneratorType[T_co, None]", self._source).ag_running
+    def _encode(self, event: object) -> bytes:
+        self._check(event)
+        running = self._running
+        self._running += 1
+        return cast("BaseEvent[object]", event).encode(id=running)
+
+    def _check(self, event: object) -> None:
+        if self.events is not None:
+            self.events.check(event)
+        elif not isinstance(event, BaseEvent):
+            raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
 
     async def aclose(self) -> None:
         """End the stream; when it returns, every generator behind it has completed its `finally`.
@@ -91,7 +121,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         """
         async with AsyncExitStack() as stack:
             # A generator that never started does not run its `finally`, so nobody closed these.
-            for source in self._behind:
+            for source in self._behind or ():
                 stack.push_async_callback(source.aclose)
             stack.push_async_callback(self._source.aclose)
 
@@ -145,7 +175,7 @@ def event_source(
 
     update_wrapper(stream, function)
     # What follows __wrapped__ to the generator (FastAPI does) would take the stream for one.
-    stream.__dict__["__signature__"] = _signature(function)
+    stream.__dict__["__signature__"] = signature_of(function)
     del stream.__dict__["__wrapped__"]
     return stream
 
@@ -157,20 +187,7 @@ def of_union(
 
     Where `events` is `None`, any event may be yielded. Events without an id get the running one.
     """
-    source = opened(content)
-    return EventStream(_numbered(source, events), (source,), events)
-
-
-def _signature(function: Callable[..., object]) -> inspect.Signature:
-    try:
-        # Evaluated here, where the names are known: elsewhere they would be looked up in this file.
-        return inspect.signature(function, eval_str=True)
-    except NameError:  # something in it is not known yet
-        if sys.version_info >= (3, 14):
-            from annotationlib import Format
-
-            return inspect.signature(function, annotation_format=Format.FORWARDREF)
-        return inspect.signature(function)
+    return EventStream(opened(content), events)
 
 
 class _Declaration:
@@ -196,12 +213,8 @@ class _Declaration:
                 self._resolve()
             except NameError as error:
                 reason = f"its return annotation cannot be resolved: {error}"
-                raise InvalidDeclaration((self._name,), reason) from error
+                raise InvalidDeclaration((name_of(self._function),), reason) from error
         return self._events
-
-    @property
-    def _name(self) -> str:
-        return f"{self._function.__module__}.{self._function.__qualname__}"
 
     def _resolve(self) -> None:
         # Where the annotation was written: below whatever decorators have wrapped it in.
@@ -211,7 +224,7 @@ class _Declaration:
             declared = SimpleNamespace(
                 __annotations__={"return": function.__annotations__["return"]}
             )
-            hints = get_type_hints(declared, function.__globals__, _closure(function))
+            hints = get_type_hints(declared, function.__globals__, closure_of(function))
             self._events = self._union(hints["return"])
         self._resolved = True
 
@@ -220,31 +233,8 @@ class _Declaration:
         origin, args = get_origin(annotation), get_args(annotation)
         if not isinstance(origin, type) or not issubclass(origin, AsyncIterable | Iterable):
             reason = f"annotate what it yields, as AsyncIterator[Event], not {annotation}"
-            raise InvalidDeclaration((self._name,), reason)
+            raise InvalidDeclaration((name_of(self._function),), reason)
         return EventUnion[BaseEvent[object]](args[0])
-
-
-def _closure(function: FunctionType) -> dict[str, object]:
-    """Return the local names around a function that have a value by now."""
-    names: dict[str, object] = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # still empty: defined further down
-            names[name] = cell.cell_contents
-    return names
-
-
-async def _numbered(
-    source: Closable[E], events: EventUnion[BaseEvent[object]] | None
-) -> AsyncGenerator[E, None]:
-    running = 0
-    async with aclosing(source):
-        async for event in source:
-            if events is not None:
-                events.check(event)
-            elif not isinstance(event, BaseEvent):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
-            yield event.with_id(running) if event.id is None else event
-            running += 1
 
 
 @overload
@@ -308,7 +298,7 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
     unions = [source.events for source in sources if isinstance(source, EventStream)]
     known = [union for union in unions if union is not None]
     events = reduce(lambda a, b: a | b, known) if len(known) == len(sources) else None
-    return EventStream(_merged(lanes), lanes, events)
+    return EventStream(_merged(lanes), events, behind=lanes)
 
 
 class _Ended:

@@ -203,7 +203,7 @@ class OpenStream(AsyncIterator[T], Generic[T]):
     @property
     def terminated(self) -> bool:
         """Whether the body has ended properly, so that a client would not take it for cut off."""
-        return bool(self.sent) and self.sent[-1].get("more_body") is False
+        return bool(self.sent) and "body" in (last := self.sent[-1]) and not last.get("more_body")
 
 
 @overload
