@@ -340,13 +340,14 @@ class Connection:
     async def _put_events(self, batch: list[bytes]) -> None:
         if not batch:
             return
-        frames, batch[:] = batch[:], ()
+        events, piece = len(batch), b"".join(batch)
+        batch.clear()
         try:
-            await self._put(b"".join(frames))
+            await self._put(piece)
         except BaseException:
-            self._record.dropped += len(frames)
+            self._record.dropped += events
             raise
-        self._record.events += len(frames)
+        self._record.events += events
 
     async def _put_last(self) -> None:
         """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""

@@ -35,6 +35,7 @@ from typed_sse.errors import (
     UnknownEvent,
 )
 from typed_sse.signatures import members
+from typed_sse.strictly import strict_writer
 from typed_sse.wire import ServerSentEvent, checked_id, checked_retry, json_frame, json_head
 
 RESERVED_PREFIX = "stream."
@@ -56,7 +57,7 @@ class _Codec:
     head: bytes
     adapter: TypeAdapter[object]
     validate: Callable[[object], object]
-    to_json: Callable[..., bytes]
+    write: Callable[[object], bytes]
 
 
 @dataclass(frozen=True, init=False)
@@ -155,7 +156,7 @@ class BaseEvent(Generic[T_co]):
         """
         codec = codec_of(type(self))
         try:
-            data = codec.to_json(self.data, by_alias=True, warnings="error")
+            data = codec.write(self.data)
         except PydanticSerializationError as error:
             # Its text repeats the payload, which does not belong in a message.
             reason = "it cannot be written as that type; the cause says where"
@@ -308,7 +309,7 @@ def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
         adapter = TypeAdapter(cast("TypeForm[object]", payload))
     except (InvalidField, PydanticSchemaGenerationError, PydanticUserError) as error:
         raise InvalidDeclaration((_name_of(cls),), str(error)) from error
-    codec = _Codec(head, adapter, adapter.validator.validate_python, adapter.serializer.to_json)
+    codec = _Codec(head, adapter, adapter.validator.validate_python, strict_writer(adapter))
     cls.__codec__ = codec
     return codec
 
