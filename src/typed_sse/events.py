@@ -43,6 +43,12 @@ RESERVED_PREFIX = "stream."
 
 _CONTROL = "typed_sse.control"
 
+# What has fewer digits than Python takes pains with.
+_SMALL = 10**18
+
+# Events are frozen for everyone else.
+_put = object.__setattr__
+
 T_co = TypeVar("T_co", covariant=True)
 
 # Not Pydantic's to_snake: an event's name is a contract with readers, and must not change with the
@@ -107,17 +113,14 @@ class BaseEvent(Generic[T_co]):
     def __init__(
         self, data: T_co, *, id: str | int | None = None, retry: int | None = None
     ) -> None:
-        codec = codec_of(type(self))
+        codec = type(self).__codec__ or _make_codec(type(self))
         try:
             valid = codec.validate(data)
         except ValidationError as error:
             raise InvalidPayload(_name_of(type(self)), _summary(error)) from error
-        _fill(
-            self,
-            valid,
-            None if id is None else checked_id(id),
-            None if retry is None else checked_retry(retry),
-        )
+        _put(self, "data", valid)
+        _put(self, "id", None if id is None else checked_id(id))
+        _put(self, "retry", None if retry is None else checked_retry(retry))
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default way sets attributes, which the frozen class refuses.
@@ -154,17 +157,19 @@ class BaseEvent(Generic[T_co]):
                 checked, or the type takes what JSON does not.
             InvalidField: `id` cannot be on the wire.
         """
-        codec = codec_of(type(self))
+        codec = type(self).__codec__ or _make_codec(type(self))
         try:
             data = codec.write(self.data)
         except PydanticSerializationError as error:
             # Its text repeats the payload, which does not belong in a message.
             reason = "it cannot be written as that type; the cause says where"
             raise InvalidPayload(_name_of(type(self)), reason) from error
-        given = self.id
-        if given is None and id is not None:
-            given = checked_id(id)
-        return json_frame(codec.head, data, given, self.retry)
+        own = self.id
+        if own is None and id is not None:
+            # The running id of a stream needs no check, and no way through text.
+            small = type(id) is int and 0 <= id < _SMALL
+            return json_frame(codec.head, data, id if small else checked_id(id), self.retry)
+        return json_frame(codec.head, data, own, self.retry)
 
 
 E_co = TypeVar("E_co", bound=BaseEvent[object], covariant=True)
@@ -359,14 +364,10 @@ _E = TypeVar("_E", bound=BaseEvent[object])
 
 
 def _new(cls: type[_E], data: object, id: str | None, retry: int | None) -> _E:
-    return _fill(object.__new__(cls), data, id, retry)
-
-
-def _fill(event: _E, data: object, id: str | None, retry: int | None) -> _E:
-    put = object.__setattr__  # the class is frozen for everyone else
-    put(event, "data", data)
-    put(event, "id", id)
-    put(event, "retry", retry)
+    event = object.__new__(cls)
+    _put(event, "data", data)
+    _put(event, "id", id)
+    _put(event, "retry", retry)
     return event
 
 

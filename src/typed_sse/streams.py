@@ -102,7 +102,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
     def _encode(self, event: object) -> bytes:
         self._check(event)
         running = self._running
-        self._running += 1
+        self._running = running + 1
         return cast("BaseEvent[object]", event).encode(id=running)
 
     def _check(self, event: object) -> None:
