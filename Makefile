@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry
+COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry servers signatures strictly
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)

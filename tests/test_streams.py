@@ -7,7 +7,7 @@ from collections.abc import (
     Callable,
     Iterator,
 )
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -516,3 +516,51 @@ async def test_both_merges_give_the_same_events() -> None:
     async with aiostream.stream.merge(ticks(3, every_s=1), tocks(3, every_s=1)).stream() as theirs:
         by_us = [event async for event in merge(ticks(3, every_s=1), tocks(3, every_s=1))]
         assert by_us == [event async for event in theirs]
+
+
+# --- as a connection reads it
+
+
+async def frames_of(stream: EventStream[object]) -> list[bytes]:
+    outlet = stream.outlet()
+    frames: list[bytes] = []
+    with suppress(StopAsyncIteration):
+        while True:
+            frames.append(outlet.encode(await outlet.read()))
+    await outlet.aclose()
+    return frames
+
+
+async def test_a_stream_checks_numbers_and_encodes_its_events_in_one_step() -> None:
+    @event_source
+    async def numbers() -> AsyncIterator[Tick]:
+        yield Tick(1)
+        yield Tick(2, id="own")
+        yield Tick(3)
+
+    assert await frames_of(numbers()) == [
+        b"id: 0\nevent: tick\ndata: 1\n\n",
+        b"id: own\nevent: tick\ndata: 2\n\n",
+        b"id: 2\nevent: tick\ndata: 3\n\n",
+    ]
+    begun = numbers()
+    await anext(begun)
+    await anext(begun)
+    assert await frames_of(begun) == [b"id: 2\nevent: tick\ndata: 3\n\n"]
+
+
+async def test_a_merge_is_encoded_as_its_streams_have_numbered_it() -> None:
+    @event_source
+    async def one() -> AsyncIterator[Tick]:
+        yield Tick(1)
+
+    assert await frames_of(merge(one(), one())) == [b"id: 0\nevent: tick\ndata: 1\n\n"] * 2
+
+
+async def test_an_undeclared_event_is_refused_as_it_is_encoded() -> None:
+    @event_source
+    async def lying() -> AsyncIterator[Tick]:
+        yield Tock(1)  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+
+    with pytest.raises(UndeclaredEvent, match="Tock"):
+        await frames_of(lying())
