@@ -127,7 +127,13 @@ async def ticks(count: int) -> AsyncIterator[str]:
 async def test_a_stream_limits_the_silence_of_its_reader_and_gives_the_connection_back() -> None:
     transport = Transport()
     await open_stream(on(transport, EventSourceResponse(ticks(3), send_timeout=7))).ended()
-    assert transport.log == [7000, 0]
+    assert transport.log == [7000, 60_000]
+
+
+async def test_what_is_buffered_at_the_end_has_no_less_time_than_a_send() -> None:
+    transport = Transport()
+    await open_stream(on(transport, EventSourceResponse(ticks(3), send_timeout=90))).ended()
+    assert transport.log == [90_000, 90_000]
 
 
 async def test_the_connection_of_a_reader_that_takes_nothing_is_aborted() -> None:

@@ -38,6 +38,10 @@ logger = logging.getLogger("typed_sse")
 # What cleanup that was cancelled at its deadline has left to end.
 _LAST_CALL_S = 1.0
 
+# So long may what is still buffered at a stream's end take, and whatever a connection that is kept
+# carries afterwards: a paused download must not be taken for a reader of events that stalls.
+_LINGER_S = 60.0
+
 _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 
 # About thirty years; beyond it, floats and timers give up in ways of their own.
@@ -257,7 +261,7 @@ class EventSourceResponse(Response):
             if isinstance(connection.failure, SendTimeout):
                 transport.abort()
             else:
-                let_go_after(transport, 0)
+                let_go_after(transport, max(_LINGER_S, timing.send_timeout_s))
         if left is not None and self._on_client_close is not None:
             try:
                 await self._on_client_close(left)

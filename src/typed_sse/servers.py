@@ -61,7 +61,7 @@ def let_go_after(transport: Transport, seconds: float) -> None:
     """Have the system give up a connection whose other side acknowledges nothing for so long.
 
     Without it, a client that vanished is noticed only after a quarter of an hour of repetitions,
-    and one that keeps its window shut never. 0 leaves it to the system again.
+    and one that keeps its window shut never.
     """
     connection = transport.get_extra_info("socket")
     if _TCP_USER_TIMEOUT is None or connection is None:
