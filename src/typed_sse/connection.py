@@ -31,8 +31,6 @@ _LAST_SEND_S = 30.0
 # What a coroutine, or whatever else can be awaited, looks like to who steps it by hand.
 _Step: TypeAlias = Generator[object, Any, object] | Coroutine[object, Any, object]
 
-_ENDED = object()
-
 
 class _ClientGoneError(Exception):
     """The server refused a send because the client is no longer there."""
@@ -287,9 +285,18 @@ class Connection:
                 else:
                     self._put_beside(batch)
                     size = 0
-                    item = await self._resumed(step, waits_for)
-                    if item is _ENDED:
+                    if self._parting:
+                        self._cancel()  # it has nothing ready any more
+                    self._reading = True
+                    try:
+                        item = await _Resumed(step, waits_for)
+                    except StopAsyncIteration:
                         break
+                    finally:
+                        self._reading = False
+                    if self.cancelled:
+                        self._record.dropped += 1
+                        break  # it yields in answer to its cancellation: closing it ends it
                 frame = source.encode(item)
                 batch.append(frame)
                 size += len(frame)
@@ -302,22 +309,6 @@ class Connection:
             await self._put_events(batch)
         finally:
             self._cancellable = False
-
-    async def _resumed(self, step: _Step, waits_for: object) -> object:
-        """Let the source go on where it waits; return its item, or `_ENDED`."""
-        if self._parting:
-            self._cancel()  # it has nothing ready any more
-        self._reading = True
-        try:
-            item = await _Resumed(step, waits_for)
-        except StopAsyncIteration:
-            return _ENDED
-        finally:
-            self._reading = False
-        if self.cancelled:
-            self._record.dropped += 1
-            return _ENDED  # it yields in answer to its cancellation: closing it ends it
-        return item
 
     def _put_beside(self, batch: list[bytes]) -> None:
         """Send while the source waits: at once, or, where a send has to wait, in a helper.

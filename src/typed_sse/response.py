@@ -197,7 +197,11 @@ class EventSourceResponse(Response):
         self._used = True
         if scope["type"] == "websocket":
             send = _denying(send)
-        if await self._admitted(scope, receive, send) and self.background is not None:
+        if self._limit is None:
+            await self._answer(scope, receive, send)
+        elif not await self._admitted(self._limit, scope, receive, send):
+            return
+        if self.background is not None:
             await self.background()
 
     async def aclose(self) -> None:
@@ -206,14 +210,13 @@ class EventSourceResponse(Response):
         with anyio.CancelScope(shield=True):
             await self._source.aclose()
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answer with the stream and return `True`, or refuse where a limit is reached."""
-        if self._limit is None:
-            await self._answer(scope, receive, send)
-            return True
+    async def _admitted(
+        self, limit: StreamLimit, scope: Scope, receive: Receive, send: Send
+    ) -> bool:
+        """Answer with the stream and return `True`, or refuse where the limit is reached."""
         with ExitStack() as place:
             try:
-                admitted = place.enter_context(self._limit.place(HTTPConnection(scope)))
+                admitted = place.enter_context(limit.place(HTTPConnection(scope)))
             except BaseException:
                 await self.aclose()
                 raise
@@ -222,7 +225,7 @@ class EventSourceResponse(Response):
                 return True
         self._registry.refuse()
         await self.aclose()
-        retry_after_s = self._limit.retry_after_s
+        retry_after_s = limit.retry_after_s
         refusal = JSONResponse(
             {"detail": f"Too many streams are open; try again in {retry_after_s} s."},
             status_code=429,
