@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from typed_sse import BaseEvent, Drain, EndCause, EventSourceResponse, Registry, SendTimeout
+from typed_sse import BaseEvent, Drain, EndCause, EventSourceResponse, Registry
 from typed_sse.fastapi import EventRouter
 from typed_sse.testing import open_stream
 
@@ -296,6 +296,9 @@ class Connection:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 async def test_a_reader_that_takes_nothing_is_let_go_and_the_request_ends(
     site: Site,
@@ -311,8 +314,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_the_request_ends(
     await stream.events(2)
     stream.pause()
     async with asyncio.timeout(100):
-        with pytest.raises(SendTimeout):
-            await stream.ended()
+        await stream.ended()
     # One second after the second event the third one is yielded, and waits for 30 s. A
     # BaseHTTPMiddleware takes one more.
     assert now() == pytest.approx(1 + 1 + site.bases + 30 + 1, abs=0.1)

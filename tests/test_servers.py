@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from typed_sse import EventSourceResponse, SendTimeout
+from typed_sse import Drain, EventSourceResponse
 from typed_sse.connection import Message
 from typed_sse.servers import let_go_after, route_of, transport_of, when_it_shuts_down
 from typed_sse.testing import open_stream
@@ -24,6 +24,7 @@ class Transport:
 
     def __init__(self, *, closed: Exception | None = None) -> None:
         self.log: list[object] = []
+        self.buffered = 0
         self._closed = closed
 
     def abort(self) -> None:
@@ -31,6 +32,9 @@ class Transport:
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return self if name == "socket" else default
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         assert (level, option) == (socket.IPPROTO_TCP, TCP_USER_TIMEOUT)
@@ -127,23 +131,55 @@ async def ticks(count: int) -> AsyncIterator[str]:
 async def test_a_stream_limits_the_silence_of_its_reader_and_gives_the_connection_back() -> None:
     transport = Transport()
     await open_stream(on(transport, EventSourceResponse(ticks(3), send_timeout=7))).ended()
-    assert transport.log == [7000, 60_000]
+    assert transport.log == [8000, 60_000]
 
 
 async def test_what_is_buffered_at_the_end_has_no_less_time_than_a_send() -> None:
     transport = Transport()
     await open_stream(on(transport, EventSourceResponse(ticks(3), send_timeout=90))).ended()
-    assert transport.log == [90_000, 90_000]
+    assert transport.log == [91_000, 90_000]
 
 
-async def test_the_connection_of_a_reader_that_takes_nothing_is_aborted() -> None:
+async def test_the_connection_of_a_reader_that_takes_nothing_is_aborted_and_no_error_raised() -> (
+    None
+):
     transport = Transport()
     stream = open_stream(on(transport, EventSourceResponse(ticks(9), send_timeout=7)))
     await stream.events(1)
     stream.pause()
-    with pytest.raises(SendTimeout):
+    await asyncio.sleep(8.5)
+    assert transport.log == [8000, "aborted"]
+    assert not stream.task.done()  # the server does not know of it yet
+    stream.leave()
+    await stream.ended()
+    assert not stream.terminated
+
+
+async def test_a_server_that_never_tells_of_the_disconnect_is_not_waited_for() -> None:
+    transport = Transport()
+    stream = open_stream(on(transport, EventSourceResponse(ticks(9), send_timeout=7)))
+    await stream.events(1)
+    stream.pause()
+    await stream.ended()
+    assert transport.log == [8000, "aborted"]
+
+
+@pytest.mark.parametrize(
+    ("taken", "log"), [(0, [31_000, 60_000, "aborted"]), (1, [31_000, 60_000])]
+)
+async def test_a_drain_does_not_wait_for_a_reader_that_leaves_the_last_bytes(
+    taken: int, log: list[object]
+) -> None:
+    transport = Transport()
+    async with Drain(signals=()) as drain:
+        stream = open_stream(on(transport, EventSourceResponse(ticks(99))))
+        await stream.events(1)
+        transport.buffered = 5000
+        drain.begin()
         await stream.ended()
-    assert transport.log == [7000, "aborted"]
+        transport.buffered -= taken
+        await asyncio.sleep(5)
+    assert transport.log == log
 
 
 async def test_without_a_send_timeout_the_connection_is_left_alone() -> None:

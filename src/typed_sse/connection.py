@@ -18,6 +18,7 @@ from typed_sse.sources import Outlet, Sendable, encode
 
 # What the ASGI specification says; Starlette's names for it are the same types.
 Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 # A generator that never waits would keep the loop to itself: after so much it makes way.

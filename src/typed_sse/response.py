@@ -5,7 +5,6 @@ source, sends its frames and closes it. Knows Starlette and anyio, and what a re
 for; knows nothing of how a frame looks.
 """
 
-import asyncio
 import logging
 import math
 import random
@@ -28,21 +27,17 @@ from typed_sse.drain import current_drain, farewell
 from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent, UsageError
 from typed_sse.events import BaseEvent
 from typed_sse.limits import StreamLimit
-from typed_sse.registry import Registry, StreamRecord, process_registry
-from typed_sse.servers import let_go_after, route_of, transport_of
+from typed_sse.registry import EndCause, Registry, StreamRecord, process_registry
+from typed_sse.servers import cut_unless_read, let_go_after, route_of, transport_of
 from typed_sse.sources import Sendable, outlet_of
+from typed_sse.waiting import LAST_CALL_S, client_left, disconnected, finished
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")
 
-# What cleanup that was cancelled at its deadline has left to end.
-_LAST_CALL_S = 1.0
-
 # So long may what is still buffered at a stream's end take, and whatever a connection that is kept
 # carries afterwards: a paused download must not be taken for a reader of events that stalls.
 _LINGER_S = 60.0
-
-_DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 
 # About thirty years; beyond it, floats and timers give up in ways of their own.
 _LONGEST_S = 1e9
@@ -114,7 +109,8 @@ class EventSourceResponse(Response):
     endpoint's, and an `HTTPException` has its own status. Afterwards the reader is told by
     `stream.error`, which says nothing of the exception unless it is an `HTTPException` or
     `on_error` says so, and the body is ended. `UndeclaredEvent` is raised when the source yields
-    what cannot be sent, and `SendTimeout`, which leaves the body unterminated. When a `Drain`
+    what cannot be sent. A reader that stalls has its connection closed; where the server lets
+    nobody reach that, `SendTimeout` is raised, so that the server closes it. When a `Drain`
     begins or the lifetime is over, the source is closed, and the stream ends with a last `retry`
     and a terminated body.
 
@@ -257,14 +253,19 @@ class EventSourceResponse(Response):
         if scope.get("http_version", "").startswith("2"):
             transport = None
         if transport is not None:
-            let_go_after(transport, timing.send_timeout_s)
+            # A little later than a send that waits, so that the end has the right cause.
+            let_go_after(transport, timing.send_timeout_s + LAST_CALL_S)
         connection = Connection(send, start, timing, frames, record)
         left = await self._stream(connection, record, receive)
         if transport is not None:
             if isinstance(connection.failure, SendTimeout):
                 transport.abort()
-            else:
-                let_go_after(transport, max(_LINGER_S, timing.send_timeout_s))
+                await disconnected(receive)
+                return
+            let_go_after(transport, max(_LINGER_S, timing.send_timeout_s))
+            if connection.cause(client_left=False) is EndCause.DRAINED:
+                # The server would wait for what is buffered.
+                cut_unless_read(transport, LAST_CALL_S)
         if left is not None and self._on_client_close is not None:
             try:
                 await self._on_client_close(left)
@@ -273,7 +274,11 @@ class EventSourceResponse(Response):
                     raise
                 connection.failure.add_note(f"client_close_handler_callable failed too: {error!r}")
         if connection.failure is not None:
-            raise connection.failure
+            try:
+                raise connection.failure
+            finally:
+                # What was not sent must not live on in a circle of error, traceback and frame.
+                connection.failure = None
 
     async def _stream(
         self, connection: Connection, record: StreamRecord, receive: Receive
@@ -286,24 +291,24 @@ class EventSourceResponse(Response):
             drain.add(connection.drain)
         left: Message | None = None
         try:
-            left = await _client_left(receive, connection.over)
+            left = await client_left(receive, connection.over)
         finally:
             connection.stop()
             try:
-                await _finished(stream, self._cleanup_timeout_s, record)
+                await finished(stream, self._cleanup_timeout_s, record.path)
                 if not connection.started:
                     await self.aclose()
             finally:
                 connection.close()
                 # Servers say "disconnect" after a complete response as well.
-                client_left = connection.gone or (left is not None and not connection.complete)
-                cause = connection.cause(client_left=client_left)
+                has_left = connection.gone or (left is not None and not connection.complete)
+                cause = connection.cause(client_left=has_left)
                 self._registry.remove(record, cause, connection.failure)
                 if drain is not None:
                     drain.remove(connection.drain)
         if not connection.cancelled and stream.done():
             stream.result()  # the source itself has raised CancelledError, or worse
-        return (left or {"type": "http.disconnect"}) if client_left else None
+        return (left or {"type": "http.disconnect"}) if has_left else None
 
     def _error_frame(self, error: Exception) -> bytes:
         frame = _default_error(error)
@@ -340,64 +345,6 @@ def _denying(send: Send) -> Send:
         await send({**message, "type": f"websocket.{message['type']}"})
 
     return deny
-
-
-async def _client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:
-    """Wait until the client leaves, and return its message, or `None` when the stream ends first.
-
-    The stream's end interrupts `receive()` the way a timeout would: that costs no third task.
-    """
-    loop = asyncio.get_running_loop()
-    interrupt = asyncio.timeout(None)
-    waiting = True
-
-    def stream_ended(_: asyncio.Future[None]) -> None:
-        if waiting:
-            interrupt.reschedule(loop.time())
-
-    over.add_done_callback(stream_ended)
-    try:
-        async with interrupt:
-            try:
-                while True:
-                    message = await receive()
-                    if message["type"] in _DISCONNECTS:
-                        return message
-            finally:
-                waiting = False
-    except TimeoutError:
-        if not interrupt.expired():
-            raise  # the server's own
-        return None
-
-
-async def _finished(stream: asyncio.Task[None], limit_s: float, record: StreamRecord) -> None:
-    """Wait until a cancelled stream has closed its source, whatever happens to this task.
-
-    After the limit the cleanup itself is cancelled, and after one more second it is left behind.
-    """
-    interrupted: asyncio.CancelledError | None = None
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + limit_s
-    # The scope keeps a middleware's cancelled scope out; a task's own cancellation comes once.
-    with anyio.CancelScope(shield=True):
-        while not stream.done():
-            left_s = deadline - loop.time()
-            try:
-                if left_s > 0:
-                    await asyncio.wait({stream}, timeout=left_s if left_s < math.inf else None)
-                else:
-                    path = ascii(record.path)
-                    logger.warning(
-                        "the source of the stream %s did not close in %g s", path, limit_s
-                    )
-                    stream.cancel()
-                    await asyncio.wait({stream}, timeout=_LAST_CALL_S)
-                    break
-            except asyncio.CancelledError as error:
-                interrupted = error
-    if interrupted is not None:
-        raise interrupted
 
 
 def _seconds(field: str, value: object, *, above_zero: bool = False) -> float:

@@ -30,6 +30,10 @@ class Transport(Protocol):
     def get_extra_info(self, name: str, default: object = None) -> object:
         """Return what lies under the transport."""
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be sent."""
+        raise NotImplementedError
+
 
 def transport_of(receive: Callable[[], Awaitable[object]]) -> Transport | None:
     """Return the transport of the connection that `receive` belongs to, where it can be found.
@@ -71,6 +75,18 @@ def let_go_after(transport: Transport, seconds: float) -> None:
         cast("socket.socket", connection).setsockopt(
             socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, min(int(seconds * 1000), 2**31 - 1)
         )
+
+
+def cut_unless_read(transport: Transport, seconds: float) -> None:
+    """Close the connection after so long, if nothing of what is buffered is taken until then."""
+    buffered = transport.get_write_buffer_size()
+
+    def cut() -> None:
+        if transport.get_write_buffer_size() >= buffered:
+            transport.abort()
+
+    if buffered > 0:
+        asyncio.get_running_loop().call_later(seconds, cut)
 
 
 def route_of(scope: Mapping[str, Any]) -> str:

@@ -1,0 +1,89 @@
+"""What the task of a request waits for: that the client leaves, that the source is closed.
+
+Knows the messages of ASGI, asyncio, and of anyio the scope that a middleware may have cancelled.
+"""
+
+import asyncio
+import logging
+import math
+from contextlib import suppress
+
+import anyio
+
+from typed_sse.connection import Message, Receive
+
+logger = logging.getLogger("typed_sse")
+
+LAST_CALL_S = 1.0
+"""What whoever was told to end has left to do so."""
+
+_DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait a moment until the server knows that the connection is closed.
+
+    Sooner, it would complain of a response without an end.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_CALL_S):
+            while (await receive())["type"] not in _DISCONNECTS:
+                pass
+
+
+async def client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:
+    """Wait until the client leaves, and return its message, or `None` when the stream ends first.
+
+    The stream's end interrupts `receive()` the way a timeout would: that costs no third task.
+    """
+    loop = asyncio.get_running_loop()
+    interrupt = asyncio.timeout(None)
+    waiting = True
+
+    def stream_ended(_: asyncio.Future[None]) -> None:
+        if waiting:
+            interrupt.reschedule(loop.time())
+
+    over.add_done_callback(stream_ended)
+    try:
+        async with interrupt:
+            try:
+                while True:
+                    message = await receive()
+                    if message["type"] in _DISCONNECTS:
+                        return message
+            finally:
+                waiting = False
+    except TimeoutError:
+        if not interrupt.expired():
+            raise  # the server's own
+        return None
+
+
+async def finished(stream: asyncio.Task[None], limit_s: float, path: str) -> None:
+    """Wait until a cancelled stream has closed its source, whatever happens to this task.
+
+    After the limit the cleanup itself is cancelled, and after one more second it is left behind.
+    """
+    interrupted: asyncio.CancelledError | None = None
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit_s
+    # The scope keeps a middleware's cancelled scope out; a task's own cancellation comes once.
+    with anyio.CancelScope(shield=True):
+        while not stream.done():
+            left_s = deadline - loop.time()
+            try:
+                if left_s > 0:
+                    await asyncio.wait({stream}, timeout=left_s if left_s < math.inf else None)
+                else:
+                    path = ascii(path)
+                    logger.warning(
+                        "the source of the stream %s did not close in %g s", path, limit_s
+                    )
+                    stream.cancel()
+                    await asyncio.wait({stream}, timeout=LAST_CALL_S)
+                    break
+            except asyncio.CancelledError as error:
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted
