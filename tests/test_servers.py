@@ -165,16 +165,21 @@ async def test_a_server_that_never_tells_of_the_disconnect_is_not_waited_for() -
 
 
 @pytest.mark.parametrize(
-    ("taken", "log"), [(0, [31_000, 60_000, "aborted"]), (1, [31_000, 60_000])]
+    ("buffered", "taken", "log"),
+    [
+        (5000, 0, [31_000, 60_000, "aborted"]),
+        (5000, 1, [31_000, 60_000]),
+        (0, 0, [31_000, 60_000]),
+    ],
 )
 async def test_a_drain_does_not_wait_for_a_reader_that_leaves_the_last_bytes(
-    taken: int, log: list[object]
+    buffered: int, taken: int, log: list[object]
 ) -> None:
     transport = Transport()
     async with Drain(signals=()) as drain:
         stream = open_stream(on(transport, EventSourceResponse(ticks(99))))
         await stream.events(1)
-        transport.buffered = 5000
+        transport.buffered = buffered
         drain.begin()
         await stream.ended()
         transport.buffered -= taken
