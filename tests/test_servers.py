@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from typed_sse import Drain, EventSourceResponse
+from closing import failing_finally
+from typed_sse import Drain, EventSourceResponse, SendTimeout
 from typed_sse.connection import Message
 from typed_sse.servers import let_go_after, route_of, transport_of, when_it_shuts_down
 from typed_sse.testing import open_stream
@@ -153,6 +154,17 @@ async def test_the_connection_of_a_reader_that_takes_nothing_is_aborted_and_no_e
     stream.leave()
     await stream.ended()
     assert not stream.terminated
+
+
+async def test_an_error_of_the_source_is_raised_although_the_reader_was_let_go() -> None:
+    transport = Transport()
+    stream = open_stream(on(transport, EventSourceResponse(failing_finally(), send_timeout=7)))
+    await stream.events(1)
+    stream.pause()
+    with pytest.raises(SendTimeout) as raised:
+        await stream.ended()
+    assert isinstance(raised.value.__cause__, LookupError)
+    assert "aborted" in transport.log
 
 
 async def test_a_server_that_never_tells_of_the_disconnect_is_not_waited_for() -> None:

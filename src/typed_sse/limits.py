@@ -86,11 +86,6 @@ class StreamLimit:
             if not self._open_by_key[key]:
                 del self._open_by_key[key]
 
-    @property
-    def keys(self) -> int:
-        """How many keys have a stream open."""
-        return len(self._open_by_key)
-
     def _reached(self, key: str) -> bool:
         if self._total is not None and self.open >= self._total:
             return True

@@ -261,7 +261,8 @@ class EventSourceResponse(Response):
             if isinstance(connection.failure, SendTimeout):
                 transport.abort()
                 await disconnected(receive)
-                return
+                if connection.failure.__cause__ is None:
+                    return  # the reader's doing; an error of the source's would be its cause
             let_go_after(transport, max(_LINGER_S, timing.send_timeout_s))
             if connection.cause(client_left=False) is EndCause.DRAINED:
                 # The server would wait for what is buffered.
