@@ -68,7 +68,7 @@ async def frames_of(outlet: Outlet[object]) -> list[bytes]:
     frames: list[bytes] = []
     with suppress(StopAsyncIteration):
         while True:
-            frames.append(outlet.encode(await outlet.read()))
+            frames.append(outlet.encode(await anext(aiter(outlet.items))))
     return frames
 
 
@@ -93,7 +93,7 @@ async def test_what_a_sync_iterable_yields_is_encoded_before_it_makes_the_next()
 async def test_an_async_iterable_is_read_encoded_and_closed_through_its_outlet() -> None:
     source = Closing()
     outlet = outlet_of(source.texts())
-    assert [outlet.encode(await outlet.read()) for _ in range(2)] == [
+    assert [outlet.encode(await anext(aiter(outlet.items))) for _ in range(2)] == [
         b"data: 0\n\n",
         b"data: 1\n\n",
     ]

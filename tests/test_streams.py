@@ -526,7 +526,7 @@ async def frames_of(stream: EventStream[object]) -> list[bytes]:
     frames: list[bytes] = []
     with suppress(StopAsyncIteration):
         while True:
-            frames.append(outlet.encode(await outlet.read()))
+            frames.append(outlet.encode(await anext(aiter(outlet.items))))
     await outlet.aclose()
     return frames
 

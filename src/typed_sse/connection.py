@@ -8,7 +8,6 @@ and the messages of ASGI; knows nothing of requests, of who leaves, or of how a 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,10 +26,6 @@ _BYTES_A_TURN = 32 * 1024
 # How long a reader may take for what is left when the server shuts down, and when its time is over.
 _FAREWELL_S = 1.0
 _LAST_SEND_S = 30.0
-
-
-# What a coroutine, or whatever else can be awaited, looks like to who steps it by hand.
-_Step: TypeAlias = Generator[object, Any, object] | Coroutine[object, Any, object]
 
 
 class _ClientGoneError(Exception):
@@ -72,33 +67,35 @@ class Connection:
     Attributes:
         over: done when nobody has to end the stream any more: it has ended, or is ending.
         started: the task has made its first step, so it closes the source itself.
-        begun: the response has begun: from here on an error has no status of its own.
         complete: the body has ended properly.
         gone: a send has found that the client is no longer there.
         cancelled: this class has cancelled the stream; a cancellation without it is the source's.
         failure: what the source, a keep-alive, a send or the data sender has ended the stream with.
 
     Invariants:
-    1. `send` is called under `_lock` only, and the response's start is the first that is sent.
-    2. `_sending_since` is set while a send is under way, and only then.
+    1. One send at a time, and the response's start is the first.
+    2. `_sending_since` is set while a send is under way, and only then; who waits for its end has
+       made `_sent`.
     3. While the stream runs and a limit is set, `_timer` is due at the latest when the next thing
        of `Timing` is: one timer a connection, none an event. Once `_closed` is set there is none.
     4. `_parting` is set once the stream is to end with a last frame of ours.
-    5. `_reading` is set while the source is waited for, and only then: an ending that can wait for
-       a send does not take from the reader what was yielded.
+    5. `_at_source` is set while the task is in the source's code, and `_reading` while it waits
+       there: an ending that can wait for a send does not take from the reader what was yielded.
     6. `_cancellable` is set while the task reads or sends, and not while it closes the source or
        waits for helpers: a `finally` is not cut short.
     """
 
+    # What a connection holds while it waits is counted by bench/counts.py.
     __slots__ = (
         "__weakref__",
+        "_at_source",
+        "_batch",
         "_broken",
         "_cancellable",
         "_closed",
         "_farewell",
         "_frames",
         "_helpers",
-        "_lock",
         "_loop",
         "_opened_at",
         "_parting",
@@ -110,12 +107,12 @@ class Connection:
         "_send",
         "_send_timeout_s",
         "_sending_since",
+        "_sent",
         "_sent_at",
         "_start",
         "_task",
         "_timer",
         "_timing",
-        "begun",
         "cancelled",
         "complete",
         "failure",
@@ -128,25 +125,33 @@ class Connection:
         self, send: Send, start: Message, timing: Timing, frames: Frames, record: StreamRecord
     ) -> None:
         self.failure: Exception | None = None
-        self.started = self.begun = self.complete = self.gone = self.cancelled = False
+        self.started = self.complete = self.gone = self.cancelled = False
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
-        self._parting = self._reading = self._cancellable = self._broken = self._closed = False
+        self._parting = self._cancellable = self._broken = self._closed = False
+        self._at_source = self._reading = False
         self._retired: EndCause | None = None
         self._farewell = b""
         self._send = send
-        self._start = start
+        self._start: Message | None = start
         self._timing = timing
         self._frames = frames
         self._record = record
         self._send_timeout_s = timing.send_timeout_s
-        self._lock = asyncio.Lock()
+        self._batch: list[bytes] = []
         self._sending_since: float | None = None
+        self._sent: asyncio.Event | None = None
         self._opened_at = self._sent_at = self._loop.time()
         self._retires_at = self._opened_at + timing.lifetime_s
         self._retires_by = EndCause.LIFETIME
+        self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._helpers: set[asyncio.Task[None]] = set()
+        self._helpers: set[asyncio.Task[None]] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the response has begun: from here on an error has no status of its own."""
+        return self._start is None
 
     def stream(
         self,
@@ -157,9 +162,9 @@ class Connection:
 
         It ends with `failure` set, or cancelled, where the stream did not end well.
         """
-        self._task = self._loop.create_task(self._run(source, data_sender))
-        self._task.add_done_callback(self._end)
-        return self._task
+        task = self._task = self._loop.create_task(_Stepped(self, self._run(source, data_sender)))
+        task.add_done_callback(self._done)
+        return task
 
     def cause(self, *, client_left: bool) -> EndCause:
         """Return why the stream has ended."""
@@ -219,10 +224,14 @@ class Connection:
 
     def _cancel(self) -> None:
         self.cancelled = True
-        if self._cancellable:
+        if self._cancellable and self._task is not None:
             self._task.cancel()
 
-    def _end(self, _: object = None) -> None:
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._task = None  # no circle: the task has the coroutine that has the connection
+        self._end()
+
+    def _end(self) -> None:
         if not self.over.done():
             self.over.set_result(None)
 
@@ -234,14 +243,16 @@ class Connection:
         self.started = True
         try:
             try:
-                async with aclosing(source):
+                try:
                     self._watch()
                     if data_sender is not None:
                         self._help(data_sender)
                     if not self._parting and not self.cancelled:
                         await self._put_all(source)
+                finally:
+                    await source.aclose()
             except asyncio.CancelledError:
-                if not self._parting:
+                if not self._parting or self._task is None:
                     raise
                 self._task.uncancel()
             except Exception as error:
@@ -253,93 +264,88 @@ class Connection:
         finally:
             self._cancellable = False
             self.close()
-            for helper in self._helpers:
-                helper.cancel()
-            await asyncio.gather(*self._helpers, return_exceptions=True)
+            if self._helpers:
+                for helper in self._helpers:
+                    helper.cancel()
+                await asyncio.gather(*self._helpers, return_exceptions=True)
 
     async def _put_all(self, source: Outlet[object]) -> None:
         """Send what the source yields; what is ready at once leaves in one piece.
 
-        The source is stepped by hand: a step that ends without waiting had its item ready. Before
-        one waits, what was ready is sent, so that no event is held back. What is still ready when
-        the stream is to end is sent too, as far as one turn goes.
+        An item that comes while the task has not waited was ready. Before the task waits for the
+        source, `source_waits` sends what was ready, so that no event is held back. What is still
+        ready when the stream is to end is sent too, as far as one turn goes.
         """
-        batch: list[bytes] = []
+        batch = self._batch
         size = 0
         after_parting = _FRAMES_A_TURN
-        self._cancellable = True
+        self._cancellable = self._at_source = True
         try:
-            while after_parting > 0:
-                if batch and (
-                    len(batch) >= _FRAMES_A_TURN or size >= _BYTES_A_TURN or self._lock.locked()
-                ):
-                    await self._put_events(batch)
-                    await asyncio.sleep(0)
-                    size = 0
-                step = source.read().__await__()
-                try:
-                    waits_for = step.send(None)
-                except StopIteration as ready:
-                    item = ready.value
-                except StopAsyncIteration:
-                    break
-                else:
-                    self._put_beside(batch)
-                    size = 0
-                    if self._parting:
-                        self._cancel()  # it has nothing ready any more
-                    self._reading = True
-                    try:
-                        item = await _Resumed(step, waits_for)
-                    except StopAsyncIteration:
-                        break
-                    finally:
-                        self._reading = False
-                    if self.cancelled:
-                        self._record.dropped += 1
-                        break  # it yields in answer to its cancellation: closing it ends it
+            async for item in source.items:
+                if self.cancelled:
+                    self._record.dropped += 1
+                    break  # it yields in answer to its cancellation: closing it ends it
                 frame = source.encode(item)
+                size = size + len(frame) if batch else len(frame)
                 batch.append(frame)
-                size += len(frame)
-                after_parting -= self._parting
-            await self._put_events(batch)
+                if (
+                    size >= _BYTES_A_TURN
+                    or len(batch) >= _FRAMES_A_TURN
+                    or self._sending_since is not None
+                ):
+                    self._at_source = False
+                    await self._put_batch()
+                    await asyncio.sleep(0)
+                    self._at_source = True
+                if self._parting:
+                    after_parting -= 1
+                    if after_parting == 0:
+                        break
+            self._at_source = False
+            await self._put_batch()
         except _ClientGoneError:
             raise
         except Exception as error:
+            self._at_source = False
             self._note(error)  # now, since the send may fail as well
-            await self._put_events(batch)
+            await self._put_batch()
         finally:
-            self._cancellable = False
+            self._cancellable = self._at_source = False
 
-    def _put_beside(self, batch: list[bytes]) -> None:
-        """Send while the source waits: at once, or, where a send has to wait, in a helper.
+    def goes_on(self) -> None:
+        """The task makes a step."""
+        self._reading = False
 
-        A send that waited in this task would be hit by a cancellation that is meant for the source,
-        from a timeout of its own.
+    def waits(self) -> None:
+        """The task has made a step, and waits."""
+        if self._at_source:
+            self._source_waits()
+            self._reading = True
+
+    def _source_waits(self) -> None:
+        """Send what is ready while the source waits: at once, or, where that takes time, beside it.
+
+        A send that waited in the stream's task would be hit by a cancellation that is meant for the
+        source, from a timeout of its own.
         """
-        if not batch:
-            return
-        put = self._put_events(batch)
-        try:
-            waits_for = put.send(None)
-        except StopIteration:
-            pass
-        except Exception as error:
-            self._failed_beside(error)
-        else:
-            self._help(lambda: _Resumed(put, waits_for))
+        if self._batch:
+            put = self._put_batch()
+            try:
+                waits_for = put.send(None)
+            except StopIteration:
+                pass
+            except Exception as error:
+                self._failed_beside(error)
+            else:
+                self._help(lambda: _Resumed(put, waits_for))
+        if self._parting and not self.cancelled:
+            self._cancel()  # it has nothing ready any more
 
-    async def _put_events(self, batch: list[bytes]) -> None:
-        if not batch:
-            return
-        events, piece = len(batch), b"".join(batch)
-        batch.clear()
-        try:
-            await self._put(piece)
-        except BaseException:
-            self._record.dropped += events
-            raise
-        self._record.events += events
+    async def _put_batch(self) -> None:
+        if self._batch:
+            events, piece = len(self._batch), b"".join(self._batch)
+            self._batch.clear()
+            await self._put(piece, events)
 
     async def _put_last(self) -> None:
         """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""
@@ -359,27 +365,33 @@ class Connection:
         await self._put(last, more=False)
         self.complete = True
 
-    async def _put(self, body: bytes, *, more: bool = True) -> None:
-        async with self._lock:
+    async def _put(self, body: bytes, events: int = 0, *, more: bool = True) -> None:
+        """Send a piece of the body, and the response's start before the first."""
+        try:
+            while self._sending_since is not None:
+                self._sent = self._sent or asyncio.Event()
+                await self._sent.wait()
             self._sending_since = self._loop.time()
             try:
-                if not self.begun:
-                    self.begun = True
-                    await self._send(self._start)
+                if self._start is not None:
+                    start, self._start = self._start, None
+                    await self._send(start)
                 await self._send({"type": "http.response.body", "body": body, "more_body": more})
-                self._record.bytes += len(body)
-            except TimeoutError:
-                self._broken = True
-                raise
-            except OSError as error:  # how ASGI 2.4 and later says that the client has left
-                self.gone = True
-                raise _ClientGoneError from error
-            except Exception:
-                self._broken = True
-                raise
             finally:
                 self._sending_since = None
                 self._sent_at = self._record.last_send_at = self._loop.time()
+                if self._sent is not None:
+                    self._sent.set()
+                    self._sent = None
+        except BaseException as error:
+            self._record.dropped += events
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                self.gone = True  # how ASGI 2.4 and later says that the client has left
+                raise _ClientGoneError from error
+            self._broken = self._broken or isinstance(error, Exception)
+            raise
+        self._record.events += events
+        self._record.bytes += len(body)
 
     def _watch(self) -> None:
         """Do what is due, and look again when the next thing is."""
@@ -422,6 +434,8 @@ class Connection:
 
     def _help(self, work: Callable[[], Awaitable[object]]) -> None:
         helper = self._loop.create_task(self._helping(work))
+        if self._helpers is None:
+            self._helpers = set()
         self._helpers.add(helper)
         helper.add_done_callback(self._helpers.discard)
 
@@ -455,16 +469,54 @@ class Connection:
             self.failure.__cause__ = error
 
 
+class _Stepped(Coroutine[object, object, None]):
+    """The coroutine of a stream's task, and its connection hears whenever it waits for its source.
+
+    Whatever a task waits for passes through here, so a source that is read by a plain `async for`
+    needs no step of its own for each event: 0.4 µs less than calling `__anext__` by hand.
+    """
+
+    __slots__ = ("_connection", "_work")
+
+    def __init__(self, connection: Connection, work: Coroutine[object, object, None]) -> None:
+        self._connection = connection
+        self._work = work
+
+    def send(self, value: object, /) -> object:
+        """Go on until the work waits, and return what it waits for."""
+        self._connection.goes_on()
+        waits_for = self._work.send(value)
+        self._connection.waits()
+        return waits_for
+
+    def throw(self, *error: Any) -> object:
+        """Go on with an error."""
+        self._connection.goes_on()
+        try:
+            waits_for = self._work.throw(*error)
+        finally:
+            del error  # no circle of the error, its traceback and this frame
+        self._connection.waits()
+        return waits_for
+
+    def close(self) -> None:
+        """End the work where it waits."""
+        self._work.close()
+
+    def __await__(self) -> Generator[object, object, None]:
+        return self._work.__await__()
+
+
 class _Resumed:
     """Lets a coroutine that was stepped by hand go on where it waits."""
 
     __slots__ = ("_step", "_waits_for")
 
-    def __init__(self, step: _Step, waits_for: object) -> None:
+    def __init__(self, step: Coroutine[object, Any, None], waits_for: object) -> None:
         self._step = step
         self._waits_for = waits_for
 
-    def __await__(self) -> Generator[object, object, object]:
+    def __await__(self) -> Generator[object, object, None]:
         waits_for = self._waits_for
         while True:
             try:
@@ -474,5 +526,5 @@ class _Resumed:
                     waits_for = self._step.throw(error)
                 else:
                     waits_for = self._step.send(answer)
-            except StopIteration as done:
-                return done.value
+            except StopIteration:
+                return

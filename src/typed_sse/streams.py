@@ -97,7 +97,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
     def outlet(self) -> Outlet[T_co]:
         """Return the stream as a connection reads it: checked, numbered and encoded in one step."""
         encode_item = self._encode if self._behind is None else encode
-        return Outlet(self._source.__anext__, encode_item, self.aclose)
+        return Outlet(self._source, encode_item, self.aclose)
 
     def _encode(self, event: object) -> bytes:
         self._check(event)
