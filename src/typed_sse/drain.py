@@ -193,6 +193,6 @@ def farewell(retry_ms: tuple[int, int] = RETRY_MS) -> bytes:
     return ServerSentEvent(retry=random.randint(*retry_ms)).encode()  # noqa: S311
 
 
-def current_drain() -> Drain | None:
-    """Return the drain that is entered in the running loop, if there is one."""
-    return _drains.get(asyncio.get_running_loop())
+def current_drain(loop: asyncio.AbstractEventLoop) -> Drain | None:
+    """Return the drain that is entered in a loop, if there is one."""
+    return _drains.get(loop)

@@ -5,6 +5,7 @@ source, sends its frames and closes it. Knows Starlette and anyio, and what a re
 for; knows nothing of how a frame looks.
 """
 
+import asyncio
 import logging
 import math
 import random
@@ -22,7 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from typed_sse.connection import Connection, Frames, Timing
+from typed_sse.connection import LAST_CALL_S, Connection, Frames, Timing
 from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
 from typed_sse.drain import current_drain, farewell
 from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent, UsageError
@@ -31,7 +32,7 @@ from typed_sse.limits import StreamLimit
 from typed_sse.registry import EndCause, Registry, StreamRecord, process_registry
 from typed_sse.servers import Transport, cut_unless_read, let_go_after, route_of, transport_of
 from typed_sse.sources import Sendable, outlet_of
-from typed_sse.waiting import LAST_CALL_S, client_left, disconnected, finished
+from typed_sse.waiting import client_left, disconnected, finished
 from typed_sse.wire import ServerSentEvent
 
 logger = logging.getLogger("typed_sse")
@@ -175,8 +176,8 @@ class EventSourceResponse(Response):
         self.status_code = status_code
         self.background = background
         self.init_headers(headers)
-        named = {name for name, _ in self.raw_headers}
-        self.raw_headers += [header for header in _HEADERS if header[0] not in named]
+        given = () if headers is None else {name for name, _ in self.raw_headers}
+        self.raw_headers += [header for header in _HEADERS if header[0] not in given]
         if idle_limit is not None:
             self.headers.setdefault("stream-idle-limit", f"{idle_limit:g}")
 
@@ -253,16 +254,18 @@ class EventSourceResponse(Response):
         if scope.get("method") == "HEAD":
             await self._answer_head(send)
             return
-        record = StreamRecord(scope.get("path", ""), route_of(scope), scope.get("method", ""))
+        loop = asyncio.get_running_loop()
+        path, method = scope.get("path", ""), scope.get("method", "")
+        record = StreamRecord(path, route_of(scope), method, loop.time())
         transport = self._transport(scope, receive)
-        connection = self._opened(send, record)
+        connection = self._opened(send, record, transport)
         stream = connection.stream(self._source, self._data_sender)
-        drain = current_drain()
+        drain = current_drain(loop)
         if drain is not None:
             drain.add(connection.drain)
         left: Message | None = None
         try:
-            left = await client_left(receive, connection.over)
+            left = await client_left(receive, connection)
         finally:
             connection.stop()
             try:
@@ -285,7 +288,8 @@ class EventSourceResponse(Response):
                 await disconnected(receive)
                 if connection.failure.__cause__ is None:
                     return  # the reader's doing; an error of the source's would be its cause
-            let_go_after(transport, max(_LINGER_S, self._timing.send_timeout_s))
+            if not has_left:
+                let_go_after(transport, max(_LINGER_S, self._timing.send_timeout_s))
             if cause is EndCause.DRAINED:
                 # The server would wait for what is buffered.
                 cut_unless_read(transport, LAST_CALL_S)
@@ -304,17 +308,13 @@ class EventSourceResponse(Response):
                 connection.failure = None
 
     def _transport(self, scope: Scope, receive: Receive) -> Transport | None:
-        """Return the transport where it is this stream's alone, its patience set."""
+        """Return the transport where it is of use, and this stream's alone."""
         # The streams of an HTTP/2 connection share one.
         if self._timing.send_timeout_s == math.inf or scope.get("http_version", "") >= "2":
             return None
-        transport = transport_of(receive)
-        if transport is not None:
-            # A little later than a send that waits, so that the end has the right cause.
-            let_go_after(transport, self._timing.send_timeout_s + LAST_CALL_S)
-        return transport
+        return transport_of(receive)
 
-    def _opened(self, send: Send, record: StreamRecord) -> Connection:
+    def _opened(self, send: Send, record: StreamRecord, transport: Transport | None) -> Connection:
         """Count the stream, and return its connection."""
         frames = Frames(self._ping_message, self._error_frame, self._end_frame, farewell)
         timing = self._timing
@@ -322,7 +322,7 @@ class EventSourceResponse(Response):
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
             timing = replace(timing, lifetime_s=timing.lifetime_s * jitter)
         self._registry.add(record)
-        return Connection(send, self._start(), timing, frames, record)
+        return Connection(send, self._start(), timing, frames, record, transport)
 
     def _error_frame(self, error: Exception) -> bytes:
         frame = _default_error(error)

@@ -119,9 +119,12 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         Cancellation: as in any async generator, a cancellation that arrives while a `finally`
             waits is raised there; a merge still waits until every source is closed.
         """
+        if not self._behind:
+            await self._source.aclose()
+            return
         async with AsyncExitStack() as stack:
             # A generator that never started does not run its `finally`, so nobody closed these.
-            for source in self._behind or ():
+            for source in self._behind:
                 stack.push_async_callback(source.aclose)
             stack.push_async_callback(self._source.aclose)
 

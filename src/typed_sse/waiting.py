@@ -11,12 +11,9 @@ from typing import cast
 
 import anyio
 
-from typed_sse.connection import Message, Receive
+from typed_sse.connection import LAST_CALL_S, Connection, Message, Receive
 
 logger = logging.getLogger("typed_sse")
-
-LAST_CALL_S = 1.0
-"""What whoever was told to end has left to do so."""
 
 _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 
@@ -32,22 +29,23 @@ async def disconnected(receive: Receive) -> None:
                 pass
 
 
-async def client_left(receive: Receive, over: asyncio.Future[None]) -> Message | None:
+async def client_left(receive: Receive, connection: Connection) -> Message | None:
     """Wait until the client leaves, and return its message, or `None` when the stream ends first.
 
     The stream's end interrupts `receive()` the way a timeout would: that costs no third task.
     """
+    if connection.over:
+        return None
     task = cast("asyncio.Task[object]", asyncio.current_task())
     cancelled_before = task.cancelling()
-    waiting, interrupted = True, False
+    interrupted = False
 
-    def stream_ended(_: asyncio.Future[None]) -> None:
+    def interrupt() -> None:
         nonlocal interrupted
-        if waiting:
-            interrupted = True
-            task.cancel()
+        interrupted = True
+        task.cancel()
 
-    over.add_done_callback(stream_ended)
+    connection.when_over = interrupt
     try:
         while True:
             message = await receive()
@@ -59,7 +57,7 @@ async def client_left(receive: Receive, over: asyncio.Future[None]) -> Message |
             raise
         return None
     finally:
-        waiting = False
+        connection.when_over = None
         if interrupted:
             task.uncancel()
 
