@@ -124,7 +124,8 @@ class EventSourceResponse(Response):
 
     Ordering: sends never overlap; a keep-alive goes out between events.
 
-    Limits: events that are ready at once leave together, at most 64 of them or 32 KiB and one event
+    Limits: what is due by the clock is up to a sixteenth of a second late. Events that are ready
+        at once leave together, at most 64 of them or 32 KiB and one event
         more; while a send waits, the source is read one event further at most. HEAD is answered
         with the headers alone, and the source is closed unread. A response answers one request.
     """
