@@ -60,7 +60,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
             aiostream asks before it closes a source: one that is being read it cancels instead.
     """
 
-    __slots__ = ("_behind", "_running", "_source", "ag_running", "events")
+    __slots__ = ("_behind", "_check", "_running", "_source", "ag_running", "events")
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         self._running = 0
         self.events = events
         self.ag_running = False
+        self._check = _check_any if events is None else events.check
 
     async def __anext__(self) -> T_co:
         self.ag_running = True
@@ -99,17 +100,12 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         encode_item = self._encode if self._behind is None else encode
         return Outlet(self._source, encode_item, self.aclose)
 
-    def _encode(self, event: object) -> bytes:
+    def _encode(self, event: Any) -> bytes:
         self._check(event)
         running = self._running
         self._running = running + 1
-        return cast("BaseEvent[object]", event).encode(id=running)
-
-    def _check(self, event: object) -> None:
-        if self.events is not None:
-            self.events.check(event)
-        elif not isinstance(event, BaseEvent):
-            raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
+        frame: bytes = event.encode(id=running)
+        return frame
 
     async def aclose(self) -> None:
         """End the stream; when it returns, every generator behind it has completed its `finally`.
@@ -127,6 +123,11 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
             for source in self._behind:
                 stack.push_async_callback(source.aclose)
             stack.push_async_callback(self._source.aclose)
+
+
+def _check_any(event: object) -> None:
+    if not isinstance(event, BaseEvent):
+        raise UndeclaredEvent(type(event).__qualname__, ("BaseEvent",))
 
 
 class _EventSource(Protocol):
