@@ -931,9 +931,11 @@ async def test_the_document_does_not_call_the_stream_a_string() -> None:
         yield Count(1)
 
     operation = served(router).openapi()["paths"]["/"]["get"]
-    assert operation["responses"]["200"]["content"] == {"text/event-stream": {}}
+    stream = operation["responses"]["200"]["content"].pop("text/event-stream")
+    assert stream["schema"] == {"$ref": "#/components/schemas/OneStreamData"}
+    assert operation["responses"]["200"]["content"] == {}
     assert operation["responses"]["503"] == {"description": "Full."}
-    assert operation["description"] == "Count."
+    assert operation["description"].startswith("Count.\n\n| event | data |")
     assert {(p["in"], p["name"]) for p in operation["parameters"]} == {
         ("header", "Last-Event-ID"),
         ("query", "last_event_id"),

@@ -82,6 +82,9 @@ class BaseEvent(Generic[T_co]):
 
     Attributes:
         event_name: the name on the wire, on the class and on every instance.
+        terminal: whether nothing follows it: `class Done(BaseEvent[Result], terminal=True)`. Who
+            describes the stream says so, so that its readers need not come back; nothing is
+            enforced.
 
     Raises:
         InvalidPayload: `data` does not fit `T`.
@@ -98,11 +101,15 @@ class BaseEvent(Generic[T_co]):
     retry: int | None
 
     event_name: ClassVar[str]
+    terminal: ClassVar[bool]
     __payload_type__: ClassVar[object] = None
     __codec__: ClassVar[_Codec | None] = None
 
-    def __init_subclass__(cls, *, event: str | None = None, **kwargs: object) -> None:
+    def __init_subclass__(
+        cls, *, event: str | None = None, terminal: bool = False, **kwargs: object
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        cls.terminal = terminal
         cls.event_name = _WORD_START.sub("_", cls.__name__).lower() if event is None else event
         cls.__payload_type__ = _payload_type(cls)
         cls.__codec__ = None

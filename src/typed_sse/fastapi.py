@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache, update_wrapper
-from typing import Annotated, Any, ClassVar, cast, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, params
 from fastapi.datastructures import Default, DefaultPlaceholder
@@ -23,8 +24,10 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from typed_sse.declared import stream_data, table, wire_example
 from typed_sse.errors import InvalidDeclaration, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.openapi import OVER_KEYWORD
 from typed_sse.response import EventSourceResponse
 from typed_sse.signatures import (
     aliased,
@@ -240,7 +243,10 @@ def _dependencies_of_route(scope: Scope) -> Sequence[params.Depends]:
 
 
 class _NoSchema(Response):
-    """Has no media type, so that FastAPI does not say that the body is a string."""
+    """Has no media type, so that FastAPI does not say that the body is a string.
+
+    Nor does it say so of the answers of other status codes, whose models are JSON.
+    """
 
 
 class _EventRoute(APIRoute):
@@ -257,19 +263,12 @@ class _EventRoute(APIRoute):
         if not self.streams:
             streaming = _streaming(endpoint, options.get("status_code"), type(self).respond)
             self.streams = streaming is not None
-            endpoint = streaming or endpoint
-            if self.streams:
+            if streaming is not None:
                 _check_options(endpoint, options)
+                _describe(endpoint, streaming.__dict__[_STREAMS], options)
+                endpoint = streaming
         if self.streams:
             options["response_class"] = _NoSchema
-            options["response_model"] = None
-            options["responses"] = {
-                options.get("status_code") or 200: {
-                    "description": "A stream of events.",
-                    "content": {EventSourceResponse.media_type: {}},
-                },
-                **(options.get("responses") or {}),
-            }
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -301,6 +300,45 @@ class _EventRoute(APIRoute):
     def _as_get(self, scope: Scope) -> Scope:
         head = self.streams and scope["type"] == "http" and scope["method"] == "HEAD"
         return {**scope, "method": "GET"} if head and "GET" in (self.methods or ()) else scope
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """What a stream's annotation declares.
+
+    Attributes:
+        events: its events and those that the response adds; `None` where they are not said.
+        may_be_over: it may be answered with 204.
+    """
+
+    events: EventUnion[BaseEvent[object]] | None
+    may_be_over: bool
+
+
+def _describe(
+    endpoint: Callable[..., Any], declared: _Declaration, options: dict[str, Any]
+) -> None:
+    """Add to a route's options what its document is to say of the stream."""
+    media_type: dict[str, Any] = {OVER_KEYWORD: True} if declared.may_be_over else {}
+    options["response_model"] = None
+    if declared.events is not None and options.get("include_in_schema", True):
+        # FastAPI takes the model's schema into the document, with all that it refers to.
+        name = getattr(endpoint, "__name__", type(endpoint).__name__)
+        model = stream_data(name, endpoint.__module__, declared.events)
+        options["response_model"] = model
+        media_type["schema"] = {"$ref": f"#/components/schemas/{model.__name__}"}
+        wire = {"summary": "On the wire", "value": wire_example(declared.events)}
+        media_type["examples"] = {"wire": wire}
+        said = options.get("description") or inspect.cleandoc(endpoint.__doc__ or "")
+        said = said.partition("\f")[0].rstrip()
+        options["description"] = f"{said}\n\n{table(declared.events)}".lstrip()
+    status_code = options.get("status_code") or 200
+    given: Mapping[int | str, dict[str, Any]] = options.get("responses") or {}
+    responses = {str(code): response for code, response in given.items()}
+    own = responses.pop(str(status_code), {})
+    content = {EventSourceResponse.media_type: media_type, **own.get("content", {})}
+    stream = {"description": "A stream of events.", **own, "content": content}
+    options["responses"] = {str(status_code): stream, **responses}
 
 
 def _check_options(endpoint: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -335,7 +373,8 @@ def _streaming(
     if is_generator:
         for name, dependency in dependencies.items():
             _check_scope(function, name, dependency)
-    typed = _typing(function, signature.return_annotation if is_generator else streamed)
+    events = _events(function, signature.return_annotation if is_generator else streamed)
+    typed = _typing(events)
 
     def answer(result: object, values: Response) -> Response:
         if result is None:
@@ -382,7 +421,11 @@ def _streaming(
     endpoint.__dict__["__signature__"] = signature.replace(
         parameters=parameters, return_annotation=Response
     )
-    endpoint.__dict__[_STREAMS] = True
+    declared = events if isinstance(events, EventUnion) else None
+    if declared is not None:
+        declared |= EventUnion(respond(of_union((), None)).control_events)
+    may_be_over = any(member is NoneType for member in members(signature.return_annotation))
+    endpoint.__dict__[_STREAMS] = _Declaration(declared, may_be_over)
     del endpoint.__dict__["__wrapped__"]
     return endpoint
 
@@ -407,22 +450,33 @@ def _streamed(annotation: object) -> object | None:
     return None
 
 
-def _typing(
+def _events(
     function: Callable[..., Any], annotation: object
-) -> Callable[[AsyncIterable[Any]], AsyncIterable[Sendable]]:
-    """Return what makes the declared stream of whatever the function gives."""
+) -> EventUnion[BaseEvent[object]] | Literal["any", "untyped"]:
+    """Return the union that an annotation declares; whether it is typed where it declares none."""
     annotation = aliased(annotation)
     if annotation is inspect.Signature.empty:
-        return lambda content: of_union(content, None)
+        return "any"
     if isinstance(annotation, type) and issubclass(annotation, EventSourceResponse):
-        return _as_it_is
+        return "untyped"
     item = next(iter(get_args(annotation)), None)
     if item is None:
         reason = f"say what it streams, as AsyncIterator[Event]; {annotation} does not"
         raise InvalidDeclaration((name_of(function),), reason)
     if all((get_origin(member) or member) in _UNTYPED for member in members(item)):
-        return _as_it_is
-    union = EventUnion[BaseEvent[object]](item)
+        return "untyped"
+    return EventUnion[BaseEvent[object]](item)
+
+
+def _typing(
+    events: EventUnion[BaseEvent[object]] | Literal["any", "untyped"],
+) -> Callable[[AsyncIterable[Any]], AsyncIterable[Sendable]]:
+    """Return what makes the declared stream of whatever the function gives."""
+    if events == "any":
+        return lambda content: of_union(content, None)
+    if events == "untyped":
+        return lambda content: content
+    union = events
 
     def typed(content: AsyncIterable[Any]) -> AsyncIterable[Sendable]:
         if not isinstance(content, EventStream) or content.events is None:
@@ -432,10 +486,6 @@ def _typing(
         return content
 
     return typed
-
-
-def _as_it_is(content: AsyncIterable[Any]) -> AsyncIterable[Sendable]:
-    return content
 
 
 def _dependency(parameter: inspect.Parameter) -> params.Depends | None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio
 from pydantic import ValidationError
@@ -199,6 +199,12 @@ class EventSourceResponse(Response):
         if self._limit is None and self.background is None:
             return self._answer(scope, receive, send)
         return self._answer_in_full(scope, receive, send)
+
+    @property
+    def control_events(self) -> type[BaseEvent[object]]:
+        """The events that it may send of its own, as a union: `stream.error`, `stream.end`."""
+        ends = self._end_frame is _end
+        return cast("type[BaseEvent[object]]", StreamError | StreamEnd if ends else StreamError)
 
     async def aclose(self) -> None:
         """Close the source of a response that is not to be sent."""

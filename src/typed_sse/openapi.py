@@ -1,0 +1,194 @@
+"""OpenAPI documents of event streams: from the one that an application has to the other profiles.
+
+What a tool reads differs, and no single document pleases every one; so a stream is described once,
+by what `/openapi.json` says of it, and written anew for each profile. Works on documents as JSON
+has them; knows nothing of who made them.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from itertools import chain, count
+from typing import Any, TypeAlias, cast
+
+from typed_sse.declared import EVENTS_KEYWORD, TERMINAL_KEYWORD
+from typed_sse.errors import InvalidField
+
+Document: TypeAlias = dict[str, Any]
+
+PROFILES = ("payload", "spec", "envelope")
+"""`payload`: OpenAPI 3.1, a stream is the union of its payloads, which is what most generators and
+Swagger UI read. `spec`: OpenAPI 3.2 with `itemSchema`, event by event, the way the standard has it.
+`envelope`: OpenAPI 3.1, a stream is the union of objects with `event` and `data`."""
+
+OVER_KEYWORD = "x-sse-may-be-over"
+"""Of a stream that may be answered with 204. Not declared as a response in 3.1, where generators
+would take it for one more kind of event."""
+
+MEDIA_TYPE = "text/event-stream"
+_SCHEMAS = "#/components/schemas/"
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_LAST_EVENT_ID = "last-event-id"
+
+
+def profile_of(document: Mapping[str, Any], profile: str) -> Document:
+    """Return an application's document in another profile.
+
+    Args:
+        document: what `app.openapi()` returns, OpenAPI 3.1; it is not changed.
+        profile: one of `PROFILES`.
+
+    Raises:
+        InvalidField: there is no such profile.
+    """
+    if profile not in PROFILES:
+        raise InvalidField("profile", profile, f"give one of {', '.join(PROFILES)}")
+    written: Document = deepcopy(dict(document))
+    if profile == "payload":
+        return written
+    schemas: dict[str, Any] = written.get("components", {}).get("schemas", {})
+    writer = _Writer(schemas, data_is_text=profile == "spec")
+    for operation in operations_of(written):
+        stream = streamed_by(operation)
+        if stream is not None:
+            _write(operation, stream, writer, profile)
+    for name in [name for name, schema in schemas.items() if EVENTS_KEYWORD in schema]:
+        del schemas[name]
+    if profile == "spec":
+        written["openapi"] = "3.2.0"
+    return written
+
+
+def operations_of(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Go through the operations of a document's paths, in its order."""
+    for _, _, operation in paths_of(document):
+        yield operation
+
+
+def paths_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Go through path, method and operation of a document's paths, in its order."""
+    for path, item in document.get("paths", {}).items():
+        for method, operation in item.items():
+            if method in _METHODS:
+                yield path, method, operation
+
+
+def streamed_by(operation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an operation says of its stream, its media type object; `None` if it has none."""
+    for response in operation.get("responses", {}).values():
+        content = response.get("content", {})
+        if MEDIA_TYPE in content:
+            return cast("dict[str, Any]", content[MEDIA_TYPE])
+    return None
+
+
+def events_of(document: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return event name -> payload's schema of a stream that declares its events."""
+    schemas = document.get("components", {}).get("schemas", {})
+    return _events(schemas, stream)
+
+
+def resumes(operation: Mapping[str, Any]) -> bool:
+    """Whether an operation takes the id of the last event that a reader has seen."""
+    return any(
+        parameter.get("in") == "header" and parameter.get("name", "").lower() == _LAST_EVENT_ID
+        for parameter in operation.get("parameters", ())
+    )
+
+
+def _events(schemas: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any] | None:
+    name = stream.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS)
+    events: dict[str, Any] | None = schemas.get(name, {}).get(EVENTS_KEYWORD, {}).get("properties")
+    return events
+
+
+def _write(
+    operation: Mapping[str, Any], stream: dict[str, Any], writer: "_Writer", profile: str
+) -> None:
+    events = _events(writer.schemas, stream)
+    schema = stream.pop("schema", None)
+    item = _any_event()
+    if events is not None and schema is not None:
+        base = schema["$ref"].removeprefix(_SCHEMAS).removesuffix("Data")
+        item = writer.union(base, events)
+    # In 3.2, a `schema` would be that of the body as a whole.
+    stream["itemSchema" if profile == "spec" else "schema"] = item
+    if profile == "spec" and stream.pop(OVER_KEYWORD, False):
+        over = {"description": "The stream is over; there is nothing to come back for."}
+        operation["responses"].setdefault("204", over)
+    terminal = [name for name, event in (events or {}).items() if event.get(TERMINAL_KEYWORD)]
+    stream["x-sse"] = {"resumable": resumes(operation), "terminal": terminal}
+
+
+class _Writer:
+    """Adds the components of events to a document's schemas."""
+
+    def __init__(self, schemas: dict[str, Any], *, data_is_text: bool) -> None:
+        self.schemas = schemas
+        self._data_is_text = data_is_text
+
+    def union(self, base: str, events: Mapping[str, Any]) -> Document:
+        """Add the union of a stream's events, and return a reference to it."""
+        mapping: dict[str, str] = {}
+        for name, payload in events.items():
+            mapping[name] = self._add(name, base, self._event(name, payload))
+        union = {
+            "title": f"{base}Event",
+            "oneOf": [{"$ref": reference} for reference in mapping.values()],
+            "discriminator": {"propertyName": "event", "mapping": mapping},
+        }
+        return {"$ref": self._named((f"{base}Event",), union)}
+
+    def _event(self, name: str, payload: Mapping[str, Any]) -> Document:
+        about = {
+            key: payload[key]
+            for key in ("description", "deprecated", TERMINAL_KEYWORD)
+            if key in payload
+        }
+        schema = {key: value for key, value in payload.items() if key not in about}
+        data: Document = schema
+        if self._data_is_text:
+            data = {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": schema,
+            }
+        return {
+            "type": "object",
+            **about,
+            "required": ["event", "data"],
+            "properties": {
+                "event": {"type": "string", "const": name},
+                "data": data,
+                **_FIELDS,
+            },
+        }
+
+    def _add(self, name: str, base: str, event: Document) -> str:
+        short = "".join(part[:1].upper() + part[1:] for part in _words(name)) + "Event"
+        return self._named((short, base + short), {"title": short} | event)
+
+    def _named(self, names: tuple[str, ...], schema: Document) -> str:
+        """Add a schema under the first name that is free, or has the same; the last is numbered."""
+        numbered = (f"{names[-1]}{number}" for number in count(2))
+        return _SCHEMAS + next(
+            name
+            for name in chain(names, numbered)
+            if self.schemas.setdefault(name, schema) == schema
+        )
+
+
+_FIELDS: Document = {
+    "id": {"type": "string"},
+    "retry": {"type": "integer", "minimum": 0},
+}
+
+
+def _any_event() -> Document:
+    return {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}, **_FIELDS},
+    }
+
+
+def _words(name: str) -> list[str]:
+    return "".join(letter if letter.isalnum() else " " for letter in name).split()
