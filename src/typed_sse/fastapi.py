@@ -3,16 +3,16 @@
 A request has two phases. In the first, FastAPI does what it does for every path operation:
 parameters, dependencies, the endpoint's own errors. Then it closes the dependencies, and only then
 the stream starts, so that an open stream holds none. Knows FastAPI and the response, nothing of how
-a stream is sent. The only file that knows FastAPI.
+a stream is sent. Beside `dependencies`, the only file that knows FastAPI.
 """
 
 import inspect
 import re
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache, update_wrapper
+from functools import update_wrapper
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
 
@@ -25,13 +25,13 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from typed_sse.declared import stream_data, table, wire_example
+from typed_sse.dependencies import asks_to_stay, check_scope, dependencies_of
 from typed_sse.errors import InvalidDeclaration, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.openapi import OVER_KEYWORD
 from typed_sse.response import EventSourceResponse
 from typed_sse.signatures import (
     aliased,
-    annotated,
     called,
     generates,
     members,
@@ -219,7 +219,7 @@ class _Held(Response):
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         phase: _FirstPhase = scope[_PHASE]
         asked = [*self._dependencies, *_dependencies_of_route(scope)]
-        if any(map(_asks_to_stay, asked)):
+        if any(map(asks_to_stay, asked)):
             phase.answered = True
             await self.answer(phase)
         else:
@@ -369,10 +369,10 @@ def _streaming(
     if not is_generator and streamed is None:
         return None
     _check_resolved(function, signature)
-    dependencies = dict(_dependencies(signature))
+    dependencies = dict(dependencies_of(signature))
     if is_generator:
         for name, dependency in dependencies.items():
-            _check_scope(function, name, dependency)
+            check_scope(function, name, dependency)
     events = _events(function, signature.return_annotation if is_generator else streamed)
     typed = _typing(events)
 
@@ -486,51 +486,6 @@ def _typing(
         return content
 
     return typed
-
-
-def _dependency(parameter: inspect.Parameter) -> params.Depends | None:
-    """Return the marker of a parameter that is a dependency; FastAPI takes the last of several."""
-    stands_for, added = annotated(parameter.annotation)
-    for mark in (parameter.default, *reversed(added)):
-        if isinstance(mark, params.Depends):
-            if mark.dependency is None and isinstance(stands_for, type):
-                return replace(mark, dependency=stands_for)
-            return mark
-    return None
-
-
-def _asks_to_stay(dependency: params.Depends) -> bool:
-    """Return whether a dependency, or one of its own, is to live as long as the stream."""
-    function = dependency.dependency
-    return dependency.scope == "request" or (function is not None and _one_asks_to_stay(function))
-
-
-@lru_cache(maxsize=1024)
-def _one_asks_to_stay(function: Callable[..., Any]) -> bool:
-    further = (mark for _, mark in _dependencies(signature_of(function)))
-    return any(map(_asks_to_stay, further))
-
-
-def _check_scope(function: Callable[..., Any], name: str, dependency: params.Depends) -> None:
-    """Refuse a generator that would be given what was closed before it runs, and not know it."""
-    if dependency.scope is not None or dependency.dependency is None:
-        return
-    if generates(dependency.dependency):
-        reason = (
-            f"{name!r} is a dependency with `yield`; say whether it lives as long as the stream, "
-            'Depends(…, scope="request"), or is closed before the stream starts, '
-            'Depends(…, scope="function"); or return the stream from a function of its own'
-        )
-        raise InvalidDeclaration((name_of(function),), reason)
-    for inner, further in _dependencies(signature_of(dependency.dependency)):
-        _check_scope(function, f"{name}.{inner}", further)
-
-
-def _dependencies(signature: inspect.Signature) -> Iterator[tuple[str, params.Depends]]:
-    for parameter in signature.parameters.values():
-        mark = _dependency(parameter)
-        if mark is not None:
-            yield parameter.name, mark
 
 
 def _is(annotation: object, cls: type) -> bool:
