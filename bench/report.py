@@ -8,13 +8,13 @@ beyond the run. Knows nothing of processes.
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import field as entrants
-from bench.field import CEILING, LIKE, OURS, TITLES, Rival
+from bench.field import CEILING, LIKE, OURS, SERVERS, TITLES, Field, Rival
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -66,24 +66,29 @@ class Options:
     quick: bool
     by_cpu: bool
     rounds: int
+    field: Field
     rivals: list[Rival]
 
 
-def options(description: str, rounds: int) -> Options:
+def options(description: str, rounds: int, field: Field = SERVERS) -> Options:
     """Read the command line of one question."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="one round, short windows")
     parser.add_argument("--rounds", type=int, help=f"{rounds} by default")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these rivals alone")
-    parser.add_argument(
-        "--by-cpu",
-        action="store_true",
-        help="show rates by CPU second of the server: for a machine that does other work too",
-    )
+    if field is SERVERS:
+        parser.add_argument(
+            "--by-cpu",
+            action="store_true",
+            help="show rates by CPU second of the server: for a machine that does other work too",
+        )
+    else:
+        parser.set_defaults(by_cpu=False)
     given = parser.parse_args()
     names = [name for name in given.only.split(",") if name]
     default = 1 if given.quick else rounds
-    return Options(given.quick, given.by_cpu, given.rounds or default, entrants.at_hand(names))
+    rivals = entrants.at_hand(field, names)
+    return Options(given.quick, given.by_cpu, given.rounds or default, field, rivals)
 
 
 def take_turns(
@@ -115,7 +120,8 @@ def table(result: Result) -> list[str]:
     figure, medians = result.figure, result.medians
     ours = [rival.name for rival in OURS if rival.name in medians]
     bound = "at least" if figure.more_is_better else "at most"
-    heads = "".join(f"{_WITHIN[name]:>12}" for name in ours)
+    # Alone, ours needs no telling where it runs.
+    heads = "".join(f"{_WITHIN[name] if ours[1:] else TITLES[name]:>12}" for name in ours)
     rows = [
         f"{figure.case}: {figure.unit}",
         f"{'ratios: ours ÷ theirs':38}{heads}  {'target':<14}{'median':>12}  lowest - highest",
@@ -145,12 +151,36 @@ _WITHIN = {
 def _with_verdict(ratio: float, target: float | None, figure: Figure) -> str:
     if target is None:
         return f"{ratio:.2f}   "
-    reached = ratio >= target if figure.more_is_better else ratio <= target
-    return f"{ratio:.2f} {'ok' if reached else '--'}"
+    return f"{ratio:.2f} {'ok' if _reached(ratio, target, figure) else '--'}"
+
+
+def _reached(ratio: float, target: float, figure: Figure) -> bool:
+    return ratio >= target if figure.more_is_better else ratio <= target
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def short_of(results: Iterable[Result], reasons: Mapping[str, str]) -> Iterator[str]:
+    """Say what does not reach its target, by how much, and why; `reasons` by rival, or by unit."""
+    for result in results:
+        figure, medians = result.figure, result.medians
+        mine = medians.get(OURS[0].name)
+        if mine is None:
+            continue
+        if figure.limit is not None and mine > figure.limit:
+            why = reasons.get(figure.unit, UNEXPLAINED)
+            yield f"{figure.case}, {figure.unit}: {_number(mine)}, not {figure.limit:g}. {why}"
+        for name, target in figure.targets.items():
+            theirs = medians.get(name)
+            if theirs and not _reached(mine / theirs, target, figure):
+                why = reasons.get(name, UNEXPLAINED)
+                ratio = f"{mine / theirs:.2f}, not {target:g}"
+                yield f"{figure.case}, beside {TITLES[name]}: {ratio}. {why}"
+
+
+UNEXPLAINED = "Nobody has said why: find out."
 
 
 def how_busy(results: Sequence[Result], *, saturated: bool) -> Iterable[str]:
@@ -184,7 +214,7 @@ def write(question: str, given: Options, results: Sequence[Result]) -> Path:
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": given.rounds,
         "machine": entrants.machine(),
-        "versions": entrants.versions(),
+        "versions": entrants.versions(given.field),
         "titles": {rival.name: rival.title for rival in given.rivals},
         "figures": [
             {**asdict(result.figure), "medians": result.medians, "rounds": result.rounds}
@@ -201,14 +231,20 @@ def finish(
     results: Sequence[Result],
     shown: Sequence[str],
     *,
+    reasons: Mapping[str, str] | None = None,
     saturated: bool = True,
 ) -> None:
     """Print the tables of the units in `shown`, what ran where, and write the JSON.
 
-    `saturated` says that the servers are to use all of their core.
+    `reasons` says, by rival, why a target is missed that is known to be; `saturated`, that the
+    servers are to use all of their core.
     """
-    show(result for result in results if result.figure.unit in shown)
-    print("\n" + ", ".join(f"{name} {version}" for name, version in entrants.versions().items()))
+    told = [result for result in results if result.figure.unit in shown]
+    show(told)
+    if short := list(short_of(told, reasons or {})):
+        print("\nshort of the target:", *short, sep="\n")
+    versions = entrants.versions(given.field)
+    print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
     print(", ".join(entrants.machine().values()))
     for line in how_busy(results, saturated=saturated):
         print(line)

@@ -24,6 +24,14 @@ CASES = (
     *((GRANIAN, size, 10) for size in TARGETS),
 )
 
+# Why a target is missed, where it is. docs/why/speed.md says what was tried.
+REASONS = {
+    "better-sse": "The limit is no faster: to make and check one event in Pydantic takes as long.",
+    "starlette": "The limit is hardly faster: it makes the same events, these are frames by hand.",
+    "sse-starlette": "Half of our time is the event's own: made, checked and written by Pydantic.",
+    "raw": "Between are the check of the event's type, the counting, ASGI's messages and uvicorn.",
+}
+
 EVENTS = "events/s"
 EVENTS_BY_CPU = "events by CPU second"
 SERVED = "% of the connections have had an event"
@@ -45,7 +53,7 @@ def main() -> None:
             return figures
 
         results = take_turns(given.rivals, given.rounds, measure)
-    finish("stream", given, results, [EVENTS_BY_CPU if given.by_cpu else EVENTS])
+    finish("stream", given, results, [EVENTS_BY_CPU if given.by_cpu else EVENTS], reasons=REASONS)
     for line in _who_waited(results):
         print(line)
 

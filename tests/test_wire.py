@@ -1,5 +1,6 @@
 import enum
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -24,7 +25,12 @@ Reading = tuple[Seen, int | None, str]
 
 def decoded(chunks: Iterable[bytes], *, last_event_id: str = "") -> Reading:
     decoder = Decoder(last_event_id=last_event_id)
-    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    events: list[ServerSentEvent] = []
+    for chunk in chunks:
+        events += decoder.feed(chunk)
+        kept = decoder._tail
+        assert not kept.startswith(b"\n"), "invariant 1"
+        assert len(kept) > 100 or not re.search(rb"\r|\n\n", kept), "invariants 1 and 2"
     seen = [(event.event or "message", event.data or "", event.id or "") for event in events]
     return seen, decoder.retry_ms, decoder.last_event_id
 
@@ -41,6 +47,36 @@ def passes(case: Case, chunks: Iterable[bytes]) -> bool:
 def cut(body: bytes, size: int) -> Iterator[bytes]:
     for start in range(0, len(body), size):
         yield body[start : start + size]
+
+
+def by_the_book(body: bytes) -> Reading:
+    """Read a whole body as the standard's text says it, step by step and at no speed."""
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    *lines, _ = re.split("\r\n|\r|\n", text)
+    seen: Seen = []
+    data, event, id_buffer, last_event_id = "", "", "", ""
+    retry: int | None = None
+    for line in lines:
+        if not line:
+            last_event_id = id_buffer
+            if data:
+                seen.append((event or "message", data.removesuffix("\n"), last_event_id))
+            data, event = "", ""
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match field:
+            case "data":
+                data += value + "\n"
+            case "event":
+                event = value
+            case "id" if "\0" not in value:
+                id_buffer = value
+            case "retry" if re.fullmatch("[0-9]{1,15}", value):
+                retry = int(value)
+            case _:
+                pass
+    return seen, retry, last_event_id
 
 
 # --- the decoder, on every conformance case
@@ -80,23 +116,73 @@ def test_trailing_bytes_that_finish_no_event_change_nothing(case: Case, trailing
 
 
 @given(st.binary(max_size=300), st.integers(min_value=1, max_value=300))
-def test_arbitrary_bytes_raise_nothing_and_chunks_change_nothing(body: bytes, size: int) -> None:
-    assert decoded(cut(body, size)) == decoded([body])
+def test_arbitrary_bytes_are_read_by_the_book_however_they_are_cut(body: bytes, size: int) -> None:
+    assert decoded(cut(body, size)) == decoded([body]) == by_the_book(body)
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            [b"\r", b"\n", b"\r\n", b"data", b":", b" ", b"x", b"id: 7", b"\xef\xbb\xbf"]
-        )
-    ),
-    st.integers(min_value=1, max_value=9),
-)
-def test_streams_of_fragments_decode_alike_however_they_are_cut(
+SHORT = [
+    *(b"\r", b"\n", b"\r\n", b"data", b":", b" ", b"x", b"\xef\xbb\xbf", b"\xc3", b"\0"),
+    *(b"id: 7", b"id:8", b"event: e", b"event:f", b"retry: 9", b"retry", b"data: y", b"data:z"),
+]
+# From 4 KiB on lines and chunks go other ways.
+LONG = [b"data: " + b"l" * 5000, b"data:" + b"m" * 5000, "data: ö".encode() * 900, b": " * 2500]
+
+
+@given(st.lists(st.sampled_from(SHORT)), st.integers(min_value=1, max_value=9))
+def test_short_lines_are_read_by_the_book_however_they_are_cut(
     fragments: list[bytes], size: int
 ) -> None:
     body = b"".join(fragments)
-    assert decoded(cut(body, size)) == decoded([body])
+    assert decoded(cut(body, size)) == decoded([body]) == by_the_book(body)
+
+
+@given(
+    st.lists(st.sampled_from([*SHORT, b"\n", b"\n\n", b"\r\n\r\n", *LONG])),
+    st.sampled_from([97, 4095, 4096, 6001, 12_345]),
+)
+def test_long_lines_are_read_by_the_book_however_they_are_cut(
+    fragments: list[bytes], size: int
+) -> None:
+    body = b"".join(fragments)
+    assert decoded(cut(body, size)) == decoded([body]) == by_the_book(body)
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"data: a\n\n", b"event: e\n", b"data: a\n", b"data\n\n\ndata\ndata:b\n"]
+)
+@pytest.mark.parametrize(
+    "end", [b"\n\n", b"\n: x\n\n", b"\ndata: z\n\n", b"\n\ndata: z\n\n", b"\n"]
+)
+def test_a_long_line_between_short_ones_is_read_by_the_book(before: bytes, end: bytes) -> None:
+    for line in LONG:
+        for body in (before + line + end, (before + line + end).replace(b"\n", b"\r\n")):
+            for size in (4097, len(body)):
+                assert decoded(cut(body, size)) == by_the_book(body)
+
+
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n", b"\n"])
+def test_many_short_lines_in_a_long_chunk_are_read_by_the_book(before: bytes) -> None:
+    for lines in (b"data: b\n" * 1000, b"data: b\n\n" + b": c\n" * 2000):
+        body = before + lines
+        assert decoded([body]) == by_the_book(body)
+        assert decoded([body, b"\n"]) == by_the_book(body + b"\n")
+
+
+def test_a_name_that_comes_again_is_read_again_and_holds_for_one_event() -> None:
+    named = b"event: a\ndata: 1\n\nevent: a\ndata: 2\n\n"
+    body = named + b"data: 3\n\nevent:a\ndata: 4\n\nevent\ndata: 5\n\n"
+    events, _, _ = by_the_book(body * 2)
+    assert [name for name, _, _ in events] == ["a", "a", "message", "a", "message"] * 2
+    for size in (1, 20, 1000):
+        assert decoded(cut(body * 2, size))[0] == events
+
+
+def test_a_long_name_is_read_and_not_kept() -> None:
+    decoder = Decoder()
+    name = "n" * 5000
+    events = decoder.feed(f"event: {name}\ndata: a\n\n".encode() * 2)
+    assert [event.event for event in events] == [name, name]
+    assert not decoder._name_line
 
 
 def test_the_id_of_a_received_event_is_none_until_one_was_seen_and_then_sticks() -> None:
@@ -121,11 +207,10 @@ def test_a_retry_counts_as_soon_as_its_line_has_ended() -> None:
 
 def test_asking_for_the_retry_after_each_chunk_looks_at_each_line_once() -> None:
     decoder = Decoder()
-    tail = decoder._tail = CountingBytearray()
     for _ in range(100):
         decoder.feed(b"data: x\n")
         assert decoder.retry_ms is None
-        assert decoder._scanned == len(tail)
+        assert decoder._scanned == len(decoder._tail)
     decoder.feed(b"retry: 5\n")
     assert decoder.retry_ms == 5
     decoder.feed(b"\nretry: 6\n")
@@ -216,10 +301,28 @@ class CountingBytearray(bytearray):
 
     searched = 0
 
-    def find(self, *args: Any) -> int:
-        _, start = args
+    def rfind(self, *args: Any) -> int:
+        _, start, *_ = *args, 0
         type(self).searched += len(self) - start
-        return super().find(*args)
+        return super().rfind(*args)
+
+
+class CountingBytes(bytes):
+    """Counts searches from the end."""
+
+    searches = 0
+
+    def rfind(self, *args: Any) -> int:
+        type(self).searches += 1
+        return super().rfind(*args)
+
+
+def test_a_chunk_of_short_lines_is_not_searched_line_by_line() -> None:
+    decoder = Decoder()
+    decoder.feed(b": no byte order mark\n")
+    CountingBytes.searches = 0
+    decoder.feed(CountingBytes(b"data: x\n" * 8192))
+    assert 1 < CountingBytes.searches < 20
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 100, 65536])
