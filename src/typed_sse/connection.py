@@ -71,6 +71,7 @@ class Connection:
     """The sending side of one client's stream.
 
     Attributes:
+        loop: the loop in which it runs.
         over: nobody has to end the stream any more: it has ended, or is ending.
         when_over: called when it comes to that.
         started: the task has made its first step, so it closes the source itself.
@@ -102,7 +103,6 @@ class Connection:
         "_farewell",
         "_frames",
         "_helpers",
-        "_loop",
         "_opened_at",
         "_parting",
         "_record",
@@ -125,6 +125,7 @@ class Connection:
         "complete",
         "failure",
         "gone",
+        "loop",
         "over",
         "reading",
         "started",
@@ -133,6 +134,7 @@ class Connection:
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         send: Send,
         start: Message,
         timing: Timing,
@@ -142,7 +144,7 @@ class Connection:
     ) -> None:
         self.failure: Exception | None = None
         self.started = self.complete = self.gone = self.cancelled = False
-        self._loop = asyncio.get_running_loop()
+        self.loop = loop
         self.over = False
         self.when_over: Callable[[], None] | None = None
         self._parting = self._cancellable = self._broken = self._closed = False
@@ -159,11 +161,11 @@ class Connection:
         self._batch: list[bytes] = []
         self._sending_since: float | None = None
         self._sent: asyncio.Event | None = None
-        self._opened_at = self._sent_at = self._loop.time()
+        self._opened_at = self._sent_at = self.loop.time()
         self._retires_at = self._opened_at + timing.lifetime_s
         self._retires_by = EndCause.LIFETIME
         self._task: asyncio.Task[None] | None = None
-        self._wheel = wheel_of(self._loop)
+        self._wheel = wheel_of(self.loop)
         self._spoke: int | None = None
         self._helpers: set[asyncio.Task[None]] | None = None
 
@@ -181,7 +183,7 @@ class Connection:
 
         It ends with `failure` set, or cancelled, where the stream did not end well.
         """
-        task = self._task = self._loop.create_task(Stepped(self, self._run(source, data_sender)))
+        task = self._task = self.loop.create_task(Stepped(self, self._run(source, data_sender)))
         task.add_done_callback(self._done)
         return task
 
@@ -215,7 +217,7 @@ class Connection:
         if self._closed:
             return
         self._farewell = self._farewell or farewell
-        grace_is_over = self._loop.time() + self._timing.drain_grace_s
+        grace_is_over = self.loop.time() + self._timing.drain_grace_s
         if self._timing.drain_grace_s == 0:
             self._retire(EndCause.DRAINED)
         elif grace_is_over < self._retires_at:
@@ -228,7 +230,7 @@ class Connection:
         limit_s = _FAREWELL_S if cause is EndCause.DRAINED else _LAST_SEND_S
         self._send_timeout_s = min(self._send_timeout_s, limit_s)
         if self._sending_since is not None:
-            self._sending_since = self._loop.time()
+            self._sending_since = self.loop.time()
         if not self._parting and not self.cancelled:
             self._retired = cause
             self._farewell = self._farewell or self._frames.farewell()
@@ -384,7 +386,7 @@ class Connection:
             while self._sending_since is not None:
                 self._sent = self._sent or asyncio.Event()
                 await self._sent.wait()
-            self._sending_since = self._loop.time()
+            self._sending_since = self.loop.time()
             try:
                 if self._start is not None:
                     start, self._start = self._start, None
@@ -392,7 +394,7 @@ class Connection:
                 await self._send({"type": "http.response.body", "body": body, "more_body": more})
             finally:
                 self._sending_since = None
-                self._sent_at = self._record.last_send_at = self._loop.time()
+                self._sent_at = self._record.last_send_at = self.loop.time()
                 if self._sent is not None:
                     self._sent.set()
                     self._sent = None
@@ -423,7 +425,7 @@ class Connection:
         if self._spoke is not None:
             self._wheel.remove(self, self._spoke)
             self._spoke = None
-        now = self._loop.time()
+        now = self.loop.time()
         # Never further away than the send timeout: a send that starts later is then seen in time.
         due = now + self._send_timeout_s
         if self._sending_since is not None:
@@ -457,7 +459,7 @@ class Connection:
         await self._put(encode(self._frames.ping()))
 
     def _help(self, work: Callable[[], Awaitable[object]]) -> None:
-        helper = self._loop.create_task(self._helping(work))
+        helper = self.loop.create_task(self._helping(work))
         if self._helpers is None:
             self._helpers = set()
         self._helpers.add(helper)

@@ -265,7 +265,7 @@ class EventSourceResponse(Response):
         path, method = scope.get("path", ""), scope.get("method", "")
         record = StreamRecord(path, route_of(scope), method, loop.time())
         transport = self._transport(scope, receive)
-        connection = self._opened(send, record, transport)
+        connection = self._opened(loop, send, record, transport)
         stream = connection.stream(self._source, self._data_sender)
         drain = current_drain(loop)
         if drain is not None:
@@ -321,7 +321,13 @@ class EventSourceResponse(Response):
             return None
         return transport_of(receive)
 
-    def _opened(self, send: Send, record: StreamRecord, transport: Transport | None) -> Connection:
+    def _opened(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        send: Send,
+        record: StreamRecord,
+        transport: Transport | None,
+    ) -> Connection:
         """Count the stream, and return its connection."""
         frames = Frames(self._ping_message, self._error_frame, self._end_frame, farewell)
         timing = self._timing
@@ -329,7 +335,7 @@ class EventSourceResponse(Response):
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
             timing = replace(timing, lifetime_s=timing.lifetime_s * jitter)
         self._registry.add(record)
-        return Connection(send, self._start(), timing, frames, record, transport)
+        return Connection(loop, send, self._start(), timing, frames, record, transport)
 
     def _error_frame(self, error: Exception) -> bytes:
         frame = _default_error(error)

@@ -151,11 +151,13 @@ def encode(item: object) -> bytes:
         InvalidField: a field of it cannot be on the wire, or is no field of an event.
         InvalidPayload: a typed event's payload was changed since, and no longer fits.
     """
+    if isinstance(item, BaseEvent):  # first, and not in the match: that costs 0.1 µs more
+        return item.encode()
     match item:
+        case ServerSentEvent():
+            return item.encode()
         case Frame():
             return item
-        case BaseEvent() | ServerSentEvent():
-            return item.encode()
         case str():
             return ServerSentEvent(item).encode()
         case Mapping():

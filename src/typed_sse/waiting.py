@@ -36,7 +36,7 @@ async def client_left(receive: Receive, connection: Connection) -> Message | Non
     """
     if connection.over:
         return None
-    task = cast("asyncio.Task[object]", asyncio.current_task())
+    task = cast("asyncio.Task[object]", asyncio.current_task(connection.loop))
     cancelled_before = task.cancelling()
     interrupted = False
 
