@@ -1,9 +1,11 @@
 import asyncio
 import logging
 import math
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import aiostream
@@ -29,7 +31,7 @@ from typed_sse.registry import EndCause, Registry, StreamRecord
 from typed_sse.response import EventSourceResponse
 from typed_sse.sources import Sendable
 from typed_sse.streams import event_source, merge
-from typed_sse.testing import open_stream
+from typed_sse.testing import OpenStream, open_stream
 from typed_sse.wire import ServerSentEvent
 
 FAILED = (
@@ -1530,3 +1532,233 @@ def test_a_limit_that_is_none_is_refused(options: dict[str, Any]) -> None:
 def test_a_time_to_wait_that_is_none_is_refused(retry_after_s: Any) -> None:
     with pytest.raises(InvalidField, match=r"^retry_after_s="):
         StreamLimit(total=1, retry_after_s=retry_after_s)
+
+
+# --- around the task
+
+
+def in_a_coroutine_of_its_own(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+    """What a tracer's task factory does."""
+
+    async def wrapped() -> Any:
+        return await coro
+
+    return asyncio.Task(wrapped(), loop=loop, **options)
+
+
+async def then_wait(*texts: str, log: list[str]) -> AsyncIterator[str]:
+    try:
+        for text in texts:
+            yield text
+        await asyncio.sleep(100)
+    finally:
+        log.append("closed")
+
+
+async def test_no_event_is_held_back_where_a_task_factory_wraps_coroutines() -> None:
+    asyncio.get_running_loop().set_task_factory(in_a_coroutine_of_its_own)
+    log: list[str] = []
+    response = EventSourceResponse(then_wait("a", log=log), max_lifetime=10)
+    client = open_stream(response)
+    assert await client.events(1) == [ServerSentEvent("a")]
+    assert asyncio.get_running_loop().time() == 0
+    await client.ended()
+    assert 9 <= asyncio.get_running_loop().time() <= 11.5
+    assert (log, client.terminated) == (["closed"], True)
+
+
+async def test_a_task_tells_where_its_stream_waits() -> None:
+    client = open_stream(EventSourceResponse(then_wait("a", log=[])))
+    await client.events(1)
+    tasks = [task for task in asyncio.all_tasks() if "Connection._run" in repr(task)]
+    assert [len(task.get_stack()) for task in tasks] == [1]
+    client.leave()
+    await client.ended()
+
+
+async def test_keepalives_are_made_in_the_context_of_their_own_request() -> None:
+    user: ContextVar[str] = ContextVar("user")
+
+    def ping() -> ServerSentEvent:
+        return ServerSentEvent(comment=f"for {user.get()}")
+
+    clients: dict[str, OpenStream[Any]] = {}
+    for name in ("alice", "bob"):
+        user.set(name)
+        clients[name] = open_stream(
+            EventSourceResponse(silence(60), ping=5, ping_message_factory=ping)
+        )
+    await asyncio.sleep(12)
+    for name, client in clients.items():
+        assert client.body == f": for {name}\n\n".encode() * 2
+        client.leave()
+        await client.ended()
+
+
+class Garbled(BaseEvent[int]):
+    def encode(self, *, id: str | int | None = None) -> Any:
+        return "no bytes"
+
+
+async def test_a_frame_that_is_none_ends_the_stream_with_an_error_and_closes_the_source() -> None:
+    log: list[str] = []
+
+    async def source() -> AsyncIterator[Tick | Garbled]:
+        try:
+            yield Tick(1)
+            await asyncio.sleep(1)
+            yield Garbled(1)
+            await asyncio.sleep(100)
+        finally:
+            log.append("closed")
+
+    client = open_stream(EventSourceResponse(source()))
+    with pytest.raises(TypeError):
+        await client.ended()
+    assert client.body == b"event: tick\ndata: 1\n\n" + FAILED
+    assert (client.terminated, log) == (True, ["closed"])
+
+
+async def test_a_send_that_is_cancelled_at_once_closes_the_source() -> None:
+    log: list[str] = []
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+
+    async def receive() -> Message:
+        await asyncio.sleep(1000)
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        await cancelled
+
+    response = EventSourceResponse(then_wait("a", log=log))
+    with pytest.raises(asyncio.CancelledError):
+        await response({"type": "http", "method": "GET", "path": "/"}, receive, send)
+    assert log == ["closed"]
+    assert asyncio.get_running_loop().time() == 0
+
+
+async def test_what_was_yielded_before_the_source_cancels_itself_is_sent() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    client = open_stream(EventSourceResponse(source()))
+    with pytest.raises(asyncio.CancelledError):
+        await client.ended()
+    assert client.body == b"data: a\n\n"
+
+
+async def test_a_cleanup_is_not_cut_short_by_a_send_that_fails_meanwhile() -> None:
+    source = Closing(every_s=1, cleanup_s=5)
+    async with Drain(signals=()) as drain:
+        client = open_stream(EventSourceResponse(source.texts(), send_timeout=30))
+        await client.events(1)
+        client.pause()
+        await asyncio.sleep(1.5)  # a helper waits to send the second one
+        drain.begin()
+        with pytest.raises(SendTimeout):
+            await client.ended()
+    assert source.log == ["closing", "closed"]
+
+
+async def test_the_grace_of_a_drain_and_the_clock_do_not_count_a_stream_twice() -> None:
+    async with Drain(signals=()) as drain:
+        client = open_stream(EventSourceResponse(silence(100), drain_grace=60, ping=15))
+        asyncio.get_running_loop().call_at(0.5, drain.begin)
+        await asyncio.sleep(50)
+        assert client.body == b": ping\n\n" * 3
+        client.leave()
+        await client.ended()
+
+
+class Feed:
+    """Gives out another iterator than itself, and closes what it reads by itself."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        raise AssertionError("it is an iterator already")
+
+    async def __anext__(self) -> str:
+        await asyncio.sleep(1)
+        return "a"
+
+    async def aclose(self) -> None:
+        self.log.append("closed")
+
+
+async def test_an_iterator_whose_aiter_is_another_is_read_and_closed_itself() -> None:
+    class Other(Feed):
+        def __aiter__(self) -> AsyncIterator[str]:
+            return Feed()
+
+    source = Other()
+    client = open_stream(EventSourceResponse(source))
+    assert await client.events(1) == [ServerSentEvent("a")]
+    client.leave()
+    await client.ended()
+    assert source.log == ["closed"]
+
+
+async def test_a_proxy_that_passes_attributes_on_is_read_as_what_it_stands_for() -> None:
+    class Proxy:
+        def __init__(self, of: object) -> None:
+            self._of = of
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._of, name)
+
+    log: list[str] = []
+    content: Any = Proxy(then_wait("a", log=log))
+    client = open_stream(EventSourceResponse(content))
+    assert await client.events(1) == [ServerSentEvent("a")]
+    client.leave()
+    await client.ended()
+    assert log == ["closed"]
+
+
+async def test_an_attribute_called_outlet_does_not_make_a_stream_of_ours() -> None:
+    class Kitchen(Feed):
+        outlet = "220 V"
+
+        def __aiter__(self) -> AsyncIterator[str]:
+            return self
+
+    client = open_stream(EventSourceResponse(Kitchen()))
+    assert await client.events(1) == [ServerSentEvent("a")]
+    client.leave()
+    await client.ended()
+
+
+async def test_headers_that_a_subclass_sets_itself_are_not_sent_twice() -> None:
+    class Own(EventSourceResponse):
+        def init_headers(self, headers: Any = None) -> None:
+            super().init_headers(headers)
+            self.raw_headers.append((b"cache-control", b"private"))
+
+    client = open_stream(Own(ticks(1)))
+    await client.ended()
+    values = [value for name, value in client.start["headers"] if name == b"cache-control"]
+    assert values == [b"private"]
+
+
+if sys.version_info >= (3, 12):
+
+    async def test_in_an_eager_task_a_first_send_that_fails_ends_the_stream_at_once() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        log: list[str] = []
+
+        async def receive() -> Message:
+            await asyncio.sleep(1000)
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            raise RuntimeError("broken")
+
+        response = EventSourceResponse(then_wait("a", log=log))
+        with pytest.raises(RuntimeError, match="broken"):
+            await response({"type": "http", "method": "GET", "path": "/"}, receive, send)
+        assert (log, loop.time()) == (["closed"], 0)

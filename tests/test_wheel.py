@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -16,12 +17,15 @@ class Note:
 
     def __init__(self) -> None:
         self.called_at: list[float] = []
+        self.context = copy_context()
 
     def watch(self) -> None:
         self.called_at.append(asyncio.get_running_loop().time())
 
 
 class Failing:
+    context = copy_context()
+
     def watch(self) -> None:
         raise LookupError("watched")
 
@@ -89,6 +93,48 @@ async def test_what_was_removed_is_not_called_and_may_be_removed_again() -> None
     assert stays.called_at == [1]
 
 
+async def test_each_is_called_in_its_own_context() -> None:
+    name: ContextVar[str] = ContextVar("name")
+    said: list[str] = []
+
+    class Speaker(Note):
+        def watch(self) -> None:
+            said.append(name.get())
+
+    wheel = Wheel()
+    for who in ("alice", "bob"):
+        name.set(who)
+        wheel.add(Speaker(), 1)
+    await asyncio.sleep(2)
+    assert sorted(said) == ["alice", "bob"]
+
+
+async def test_the_context_of_who_has_set_the_timer_is_not_kept() -> None:
+    session: ContextVar[Note] = ContextVar("session")
+    held = Note()
+    seen = weakref.ref(held)
+    context = copy_context()
+    context.run(session.set, held)
+    wheel, stays = Wheel(), Note()
+    context.run(wheel.add, stays, 100)
+    del context, held
+    gc.collect()
+    assert seen() is None
+    await asyncio.sleep(101)
+    assert stays.called_at == [100]
+
+
+async def test_the_places_of_what_was_removed_do_not_pile_up() -> None:
+    wheel, stays = Wheel(), Note()
+    wheel.add(stays, 100_000)
+    for due_s in range(1000, 3000):
+        note = Note()
+        wheel.remove(note, wheel.add(note, due_s))
+    assert len(wheel._due) < 100
+    await asyncio.sleep(100_001)
+    assert stays.called_at == [100_000]
+
+
 async def test_one_that_fails_does_not_stop_the_others() -> None:
     loop = asyncio.get_running_loop()
     failures: list[object] = []
@@ -118,15 +164,29 @@ async def test_one_may_be_added_again_while_it_is_called() -> None:
 
 
 def test_each_loop_has_its_own_wheel_and_is_not_held_by_it() -> None:
-    async def mine() -> tuple[Wheel, "weakref.ref[asyncio.AbstractEventLoop]"]:
+    async def mine() -> "tuple[weakref.ref[Wheel], weakref.ref[asyncio.AbstractEventLoop]]":
         loop = asyncio.get_running_loop()
         wheel = wheel_of(loop)
-        note = Note()
-        wheel.remove(note, wheel.add(note, 1))
+        wheel.add(Note(), 1)
         assert wheel_of(loop) is wheel
-        return wheel, weakref.ref(loop)
+        return weakref.ref(wheel), weakref.ref(loop)
 
     (first, first_loop), (second, second_loop) = [run_in_virtual_time(mine()) for _ in range(2)]
-    gc.collect()
     assert first is not second
+    gc.collect()
     assert (first_loop(), second_loop()) == (None, None)
+
+
+def test_a_wheel_with_nothing_to_do_has_no_timer_that_would_hold_the_loop() -> None:
+    wheel = Wheel()
+
+    async def come_and_go() -> "weakref.ref[asyncio.AbstractEventLoop]":
+        notes = [Note(), Note()]
+        spokes = [wheel.add(note, due_s) for due_s, note in enumerate(notes, 5)]
+        for note, spoke in zip(notes, spokes, strict=True):
+            wheel.remove(note, spoke)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = run_in_virtual_time(come_and_go())
+    gc.collect()
+    assert loop() is None

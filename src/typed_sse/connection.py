@@ -8,6 +8,7 @@ and the messages of ASGI; knows nothing of requests, of who leaves, or of how a 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,6 +73,7 @@ class Connection:
 
     Attributes:
         loop: the loop in which it runs.
+        context: the request's context variables, in which the task runs, and what the clock starts.
         over: nobody has to end the stream any more: it has ended, or is ending.
         when_over: called when it comes to that.
         started: the task has made its first step, so it closes the source itself.
@@ -123,6 +125,7 @@ class Connection:
         "at_source",
         "cancelled",
         "complete",
+        "context",
         "failure",
         "gone",
         "loop",
@@ -165,6 +168,7 @@ class Connection:
         self._retires_at = self._opened_at + timing.lifetime_s
         self._retires_by = EndCause.LIFETIME
         self._task: asyncio.Task[None] | None = None
+        self.context = copy_context()
         self._wheel = wheel_of(self.loop)
         self._spoke: int | None = None
         self._helpers: set[asyncio.Task[None]] | None = None
@@ -183,8 +187,11 @@ class Connection:
 
         It ends with `failure` set, or cancelled, where the stream did not end well.
         """
-        task = self._task = self.loop.create_task(Stepped(self, self._run(source, data_sender)))
+        work = Stepped(self, self._run(source, data_sender))
+        task = self._task = self.loop.create_task(work, context=self.context)
         task.add_done_callback(self._done)
+        if self.cancelled and self._cancellable:
+            task.cancel()  # an eager task has made its first step already
         return task
 
     def cause(self, *, client_left: bool) -> EndCause:
@@ -246,6 +253,8 @@ class Connection:
     def _cancel(self) -> None:
         self.cancelled = True
         if self._cancellable and self._task is not None:
+            # Once: what the source does in answer is not to be cut short.
+            self._cancellable = False
             self._task.cancel()
 
     def _done(self, _: asyncio.Task[None]) -> None:
@@ -329,6 +338,11 @@ class Connection:
                 await self._put_batch()
         except _ClientGoneError:
             raise
+        except asyncio.CancelledError:
+            self.at_source = False
+            if batch and not self.cancelled:
+                await self._put_batch()  # the source has raised it, without waiting
+            raise
         except Exception as error:
             self.at_source = False
             self._note(error)  # now, since the send may fail as well
@@ -337,29 +351,38 @@ class Connection:
         finally:
             self._cancellable = self.at_source = False
 
-    def source_waits(self) -> None:
+    def source_waits(self) -> BaseException | None:
         """Send what is ready while the source waits: at once, or, where that takes time, beside it.
 
         A send that waited in the stream's task would be hit by a cancellation that is meant for the
         source, from a timeout of its own.
         """
         if self._batch:
-            put = self._put_batch()
             try:
+                put = self._put_batch()
                 waits_for = put.send(None)
             except StopIteration:
                 pass
             except Exception as error:
                 self._failed_beside(error)
+            except BaseException as error:  # the source is to end with it
+                return error
             else:
                 self._help(lambda: Resumed(put, waits_for))
         if self._parting and not self.cancelled:
             self._cancel()  # it has nothing ready any more
         self.reading = True
+        return None
 
     def _put_batch(self) -> Coroutine[object, object, None]:
-        events, piece = len(self._batch), b"".join(self._batch)
-        self._batch.clear()
+        events = len(self._batch)
+        try:
+            piece = b"".join(self._batch)
+        except BaseException:
+            self._record.dropped += events
+            raise
+        finally:
+            self._batch.clear()
         return self._put(piece, events)
 
     async def _put_last(self) -> None:
@@ -410,13 +433,12 @@ class Connection:
 
     def watch(self) -> None:
         """Do what is due: the wheel calls this, at first half a second after the start."""
-        if self._transport is not None:
+        self._look_ahead()
+        transport, self._transport = self._transport, None
+        if transport is not None:
             # Only now, because it costs 10 µs. A little later than a send that waits, so that the
             # end has the right cause.
-            let_go_after(self._transport, self._timing.send_timeout_s + LAST_CALL_S)
-            self._transport = None
-        self._spoke = None
-        self._look_ahead()
+            let_go_after(transport, self._timing.send_timeout_s + LAST_CALL_S)
 
     def _look_ahead(self) -> None:
         """Do what is due, and look again when the next thing is."""

@@ -177,7 +177,7 @@ class EventSourceResponse(Response):
         self.status_code = status_code
         self.background = background
         self.init_headers(headers)
-        given = () if headers is None else {name for name, _ in self.raw_headers}
+        given = {name for name, _ in self.raw_headers}
         self.raw_headers += [header for header in _HEADERS if header[0] not in given]
         if idle_limit is not None:
             self.headers.setdefault("stream-idle-limit", f"{idle_limit:g}")

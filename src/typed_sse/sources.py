@@ -83,7 +83,27 @@ def outlet_of(content: AsyncIterable[T] | Iterable[T]) -> Outlet[Any]:
         source = opened(content)
     else:
         source = opened(_encoded(content))
-    return Outlet(source, encode, source.aclose)
+    return Outlet(source if _iterates_itself(source) else _Stepwise(source), encode, source.aclose)
+
+
+class _Stepwise(Generic[T]):
+    """Reads a source by `__anext__` alone: what is read is then what is closed."""
+
+    def __init__(self, source: Closable[T]) -> None:
+        self._source = source
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._source.__anext__()
+
+
+def _iterates_itself(source: Closable[object]) -> bool:
+    # `async for` asks the type: a proxy that only passes attributes on has neither.
+    kind = type(source)
+    has_both = hasattr(kind, "__aiter__") and hasattr(kind, "__anext__")
+    return has_both and aiter(source) is source
 
 
 def _encoded(items: Iterable[object]) -> Iterator[Frame]:
@@ -124,7 +144,7 @@ def _is_closable(content: AsyncIterable[T] | Iterable[T]) -> TypeGuard[Closable[
 
 
 def _has_outlet(content: AsyncIterable[T] | Iterable[T]) -> TypeGuard[HasOutlet[T]]:
-    return hasattr(content, "outlet")
+    return callable(getattr(type(content), "outlet", None))
 
 
 def _is_iterable(content: object) -> bool:

@@ -18,8 +18,11 @@ class Reader(Protocol):
     at_source: bool
     reading: bool
 
-    def source_waits(self) -> None:
-        """The task has made a step, and waits for the source now. Must not raise."""
+    def source_waits(self) -> BaseException | None:
+        """The task has made a step, and waits for the source now; must not raise.
+
+        What is returned is thrown into the source instead of what it waits for.
+        """
 
 
 class Stepped(Coroutine[object, object, None]):
@@ -41,7 +44,9 @@ class Stepped(Coroutine[object, object, None]):
         reader.reading = False
         waits_for = self._work.send(value)
         if reader.at_source:
-            reader.source_waits()
+            error = reader.source_waits()
+            if error is not None:
+                return self.throw(error)
         return waits_for
 
     def throw(self, *error: Any) -> object:
@@ -53,7 +58,9 @@ class Stepped(Coroutine[object, object, None]):
         finally:
             del error  # no circle of the error, its traceback and this frame
         if reader.at_source:
-            reader.source_waits()
+            further = reader.source_waits()
+            if further is not None:
+                return self.throw(further)
         return waits_for
 
     def close(self) -> None:
@@ -61,7 +68,16 @@ class Stepped(Coroutine[object, object, None]):
         self._work.close()
 
     def __await__(self) -> Generator[object, object, None]:
-        return self._work.__await__()
+        # A task factory may have put it into a coroutine of its own.
+        try:
+            waits_for = self.send(None)
+        except StopIteration:
+            return
+        yield from Resumed(self, waits_for).__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        # Its name and its frame, for who prints a task.
+        return getattr(self._work, name)
 
 
 class Resumed:
