@@ -38,7 +38,7 @@ def test_a_block_that_shows_an_example_is_in_that_example(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_python_block_of_a_page_is_tested(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert len(BLOCK.findall(text)) == len(re.findall(r"^```(?:python|js)$", text, re.MULTILINE))
+    assert len(BLOCK.findall(text)) == len(re.findall(r"^```(?:python|js|ts)$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(

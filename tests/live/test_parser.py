@@ -1,7 +1,4 @@
-"""Runs the page's own parser, `sse.js`, in a real Chromium on every conformance case.
-
-But for the cases of a resumed connection: the page never resumes one.
-"""
+"""Runs the pages' own parser, `sse.js`, in a real Chromium on every conformance case."""
 
 import base64
 import json
@@ -15,7 +12,7 @@ from cases import CASES
 
 pytestmark = pytest.mark.live
 
-FRESH = {case.id: case for case in CASES if not case.initial_last_event_id}
+BY_ID = {case.id: case for case in CASES}
 # Pieces are single bytes, but for the few bodies that are larger.
 SMALL_BYTES = 10_000
 
@@ -28,24 +25,25 @@ class Parsed(TypedDict):
 
 PARSE = """
 async bodies => {
-    const { EventStreamParser } = await import("/sse.js");
-    const parse = (bytes, chunkBytes) => {
+    const { EventStreamParser } = await import("/docs/events/sse.js");
+    const parse = (bytes, chunkBytes, lastEventId) => {
         const seen = [];
-        const parser = new EventStreamParser(({ name, data, id }) => seen.push([name, data, id]));
+        const take = ({ name, data, id }) => seen.push([name, data, id]);
+        const parser = new EventStreamParser(take, { lastEventId });
         for (let at = 0; at < bytes.length; at += chunkBytes)
             parser.push(bytes.subarray(at, at + chunkBytes));
         return { seen, retry: parser.retryMs ?? null, finalId: parser.lastEventId };
     };
-    return JSON.stringify(bodies.map(([body, pieceBytes]) => {
+    return JSON.stringify(bodies.map(([body, pieceBytes, lastId]) => {
         const bytes = Uint8Array.from(atob(body), character => character.charCodeAt(0));
-        return [parse(bytes, bytes.length + 1), parse(bytes, pieceBytes)];
+        return [parse(bytes, bytes.length + 1, lastId), parse(bytes, pieceBytes, lastId)];
     }));
 }
 """
 
 PARSE_UP_TO_LIMIT = """
 async ([body, maxEventChars]) => {
-    const { EventStreamParser } = await import("/sse.js");
+    const { EventStreamParser } = await import("/docs/events/sse.js");
     const seen = [];
     const parser = new EventStreamParser(event => seen.push(event.data), { maxEventChars });
     try {
@@ -69,19 +67,23 @@ def page(browser: Browser, demo: str) -> Iterator[Page]:
 def parsed(page: Page) -> dict[str, list[Parsed]]:
     """Case id -> what the parser makes of its body whole, and of its body in pieces."""
     bodies = [
-        (base64.b64encode(case.body).decode(), 1 if len(case.body) <= SMALL_BYTES else 1000)
-        for case in FRESH.values()
+        (
+            base64.b64encode(case.body).decode(),
+            1 if len(case.body) <= SMALL_BYTES else 1000,
+            case.initial_last_event_id,
+        )
+        for case in BY_ID.values()
     ]
     # As one string: Playwright's own encoding of many small arrays takes seconds.
     answers = cast("list[list[Parsed]]", json.loads(page.evaluate(PARSE, bodies)))
-    return dict(zip(FRESH, answers, strict=True))
+    return dict(zip(BY_ID, answers, strict=True))
 
 
-@pytest.mark.parametrize("case", FRESH)
+@pytest.mark.parametrize("case", BY_ID)
 def test_the_page_parses_the_case_whole_and_in_pieces(
     case: str, parsed: dict[str, list[Parsed]]
 ) -> None:
-    wanted = FRESH[case]
+    wanted = BY_ID[case]
     for answer in parsed[case]:
         # A bool, because pytest would take minutes to explain how 10,000 events differ.
         agrees = [(name, data, last_id) for name, data, last_id in answer["seen"]] == wanted.events

@@ -1,4 +1,4 @@
-"""The demo application: the three steps of the tutorial, a job with progress, a chat.
+"""The demo application: the three steps of the tutorial, a job with progress, a chat; a console.
 
 Every stream is a typed generator and every payload a Pydantic model, except in `/sse`, which shows
 what the untyped layer looks like.
@@ -27,6 +27,7 @@ from typed_sse import (
     event_source,
     merge,
 )
+from typed_sse.console import EventDocs
 from typed_sse.fastapi import EventRouter
 
 INTERVAL_S = 1.0
@@ -84,8 +85,8 @@ class Progress(BaseEvent[JobStep]):
     """One step of a job is done."""
 
 
-class Finished(BaseEvent[JobResult]):
-    """The job is done; the stream ends."""
+class Finished(BaseEvent[JobResult], terminal=True):
+    """The job is done."""
 
 
 class Prompt(BaseModel):
@@ -110,8 +111,8 @@ class Token(BaseEvent[TokenPayload]):
     """The next piece of the answer."""
 
 
-class Done(BaseEvent[Usage]):
-    """The answer is complete; the stream ends."""
+class Done(BaseEvent[Usage], terminal=True):
+    """The answer is complete."""
 
 
 @router.get("/sse")
@@ -180,4 +181,5 @@ async def chat(request: Prompt) -> AsyncIterator[Token | Done]:
 
 app = FastAPI(title="typed-sse demo", lifespan=Drain().lifespan, docs_url=None, redoc_url=None)
 app.include_router(router)
+EventDocs(app)  # its files are the modules that the page at / is made of, too
 app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))

@@ -3,8 +3,8 @@
  */
 
 import { STREAMS } from "./catalog.js";
+import { part } from "./docs/events/template.js";
 import { Panel } from "./panel.js";
-import { part } from "./template.js";
 
 const panels = STREAMS.map((stream) => new Panel(stream));
 

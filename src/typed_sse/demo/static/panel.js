@@ -5,18 +5,20 @@
  * known elsewhere.
  */
 
-import { readStream } from "./connection.js";
-import { BoundedText, EventTable, laidOut } from "./log.js";
-import { Rate } from "./meter.js";
-import { curlCommand, requestFor } from "./request.js";
-import { EventStreamParser, EventTooLarge } from "./sse.js";
-import { tieTabs } from "./tabs.js";
-import { clone, part } from "./template.js";
+import { readStream } from "./docs/events/connection.js";
+import { copy } from "./docs/events/copy.js";
+import { curlCommand } from "./docs/events/curl.js";
+import { Rate } from "./docs/events/meter.js";
+import { EventStreamParser, EventTooLarge } from "./docs/events/sse.js";
+import { tieTabs } from "./docs/events/tabs.js";
+import { clone, part } from "./docs/events/template.js";
+import { BoundedText, counted, laidOut, rateText } from "./docs/events/text.js";
+import { EventTable } from "./log.js";
+import { requestFor } from "./request.js";
 import { VIEWS } from "./views.js";
 
 const MAX_EVENT_CHARS = 1024 * 1024;
 const RATE_REFRESH_MS = 1000;
-const COPIED_MS = 1500;
 const ERROR_EVENT = "stream.error";
 
 /**
@@ -114,7 +116,7 @@ export class Panel {
     }
   }
 
-  /** @param {import("./sse.js").StreamEvent} event */
+  /** @param {import("./docs/events/sse.js").StreamEvent} event */
   #take(event) {
     const nowMs = performance.now();
     this.#events.add(event, nowMs - this.#lastMs);
@@ -143,7 +145,7 @@ export class Panel {
     this.#showCounts();
   }
 
-  /** @param {import("./connection.js").Outcome} outcome */
+  /** @param {import("./docs/events/connection.js").Outcome} outcome */
   #showOutcome(outcome) {
     switch (outcome.kind) {
       case "ended":
@@ -192,7 +194,7 @@ export class Panel {
     this.#counts.textContent = [
       shown < this.#eventCount ? `${events} (last ${shown} shown)` : events,
       this.#raw.dropped ? `${bytes} (last 64 Ki shown)` : bytes,
-      ...(rate === undefined ? [] : [`${rate.toFixed(rate < 100 ? 1 : 0)} events/s`]),
+      ...(rate === undefined ? [] : [rateText(rate)]),
     ].join(" · ");
   }
 
@@ -222,41 +224,15 @@ export class Panel {
     this.#stopButton.addEventListener("click", () => this.stop());
     this.#field.addEventListener("input", () => this.#showCurl());
     const copyButton = part(this.root, "copy", HTMLButtonElement);
-    copyButton.addEventListener("click", () => void copy(this.#curl, copyButton));
+    copyButton.addEventListener("click", () => {
+      void copy(this.#curl.textContent ?? "", this.#curl, copyButton);
+    });
     const tabs = ["events", "raw"].map((name) => ({
       handle: part(this.root, `${name}-tab`, HTMLElement),
       page: part(this.root, `${name}-page`, HTMLElement),
     }));
     tieTabs(tabs, this.#stream.path.slice(1));
   }
-}
-
-/**
- * Copy what `source` shows, or select it where the browser keeps the clipboard to itself.
- *
- * @param {HTMLElement} source
- * @param {HTMLButtonElement} button Says for a moment what was done.
- */
-async function copy(source, button) {
-  try {
-    await navigator.clipboard.writeText(source.textContent ?? "");
-    button.textContent = "Copied";
-  } catch {
-    // Outside a secure context there is no clipboard at all, and inside one it may be refused.
-    getSelection()?.selectAllChildren(source);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => {
-    button.textContent = "Copy";
-  }, COPIED_MS);
-}
-
-/**
- * @param {number} count
- * @param {string} noun
- */
-function counted(count, noun) {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** @param {string} data */

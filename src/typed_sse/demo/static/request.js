@@ -1,13 +1,6 @@
 /**
- * What is sent for a stream: one description, for fetch and for curl, so that they cannot differ.
- *
- * Knows how a value gets into a URL, a JSON body and a shell's word; sends nothing.
- */
-
-/**
- * @typedef {object} StreamRequest
- * @property {string} url
- * @property {{ method: string, headers?: Record<string, string>, body?: string }} init
+ * What is sent for a stream of the demo. Knows how a value gets into a URL and a JSON body; sends
+ * nothing.
  */
 
 /**
@@ -16,7 +9,7 @@
  * @param {import("./catalog.js").Stream} stream
  * @param {string} value
  * @param {string} origin
- * @returns {StreamRequest}
+ * @returns {import("./docs/events/curl.js").StreamRequest}
  */
 export function requestFor(stream, value, origin) {
   const url = new URL(stream.path, origin);
@@ -32,24 +25,4 @@ export function requestFor(stream, value, origin) {
       body: JSON.stringify({ [stream.field.name]: value }),
     },
   };
-}
-
-/**
- * Return the command that sends the same from a POSIX shell.
- *
- * @param {StreamRequest} request
- */
-export function curlCommand({ url, init }) {
-  const words = ["curl", "-N", shellWord(url)];
-  for (const [name, value] of Object.entries(init.headers ?? {})) {
-    words.push("-H", shellWord(`${name}: ${value}`));
-  }
-  // --data-raw and not -d, for which a leading @ would name a file.
-  if (init.body !== undefined) words.push("--data-raw", shellWord(init.body));
-  return words.join(" ");
-}
-
-/** @param {string} text */
-function shellWord(text) {
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

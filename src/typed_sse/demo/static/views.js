@@ -4,8 +4,8 @@
  * Knows the events of those two streams by name and shape, and skips whatever differs from them.
  */
 
-import { BoundedText } from "./log.js";
-import { clone, part } from "./template.js";
+import { clone, part } from "./docs/events/template.js";
+import { BoundedText } from "./docs/events/text.js";
 
 /**
  * @typedef {object} View

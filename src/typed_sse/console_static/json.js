@@ -9,6 +9,7 @@
  * @typedef {object} Part
  * @property {"key" | "string" | "literal" | "plain"} kind
  * @property {string} text
+ * @property {string} [path] Where the value is that it belongs to, as a JSON pointer.
  *
  * @typedef {object} Leaf
  * @property {string} token
@@ -36,7 +37,7 @@ export function layOutJson(text) {
   if (!isJson(text)) return [{ kind: "plain", text }];
   /** @type {Part[]} */
   const parts = [];
-  write(read((text.match(TOKEN) ?? []).values()), 0, parts);
+  write(read((text.match(TOKEN) ?? []).values()), "", 0, parts);
   return parts;
 }
 
@@ -83,28 +84,44 @@ function readFrom(token, tokens) {
 
 /**
  * @param {Leaf | Branch} value
+ * @param {string} path
  * @param {number} depth
  * @param {Part[]} parts
  */
-function write(value, depth, parts) {
+function write(value, path, depth, parts) {
   if ("token" in value) {
-    parts.push({ kind: value.token.startsWith('"') ? "string" : "literal", text: value.token });
+    const kind = value.token.startsWith('"') ? "string" : "literal";
+    parts.push({ kind, text: value.token, path });
     return;
   }
   if (value.items.length === 0) {
-    parts.push({ kind: "plain", text: value.open + value.close });
+    parts.push({ kind: "plain", text: value.open + value.close, path });
     return;
   }
   const oneLine = value.chars <= ONE_LINE_CHARS;
   const inner = oneLine ? " " : lineBreak(depth + 1);
   let before = value.open + inner;
-  for (const { key, value: item } of value.items) {
+  for (const [at, { key, value: item }] of value.items.entries()) {
+    const inside = `${path}/${key === undefined ? at : pointerStep(JSON.parse(key))}`;
     parts.push({ kind: "plain", text: before });
-    if (key !== undefined) parts.push({ kind: "key", text: key }, { kind: "plain", text: ": " });
-    write(item, depth + 1, parts);
+    if (key !== undefined) {
+      parts.push({ kind: "key", text: key, path: inside }, { kind: "plain", text: ": " });
+    }
+    write(item, inside, depth + 1, parts);
     before = `,${inner}`;
   }
   parts.push({ kind: "plain", text: (oneLine ? " " : lineBreak(depth)) + value.close });
+}
+
+/**
+ * Return a member's name as a JSON pointer has it.
+ *
+ * Source: RFC 6901, section 3.
+ *
+ * @param {string} name
+ */
+export function pointerStep(name) {
+  return name.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
 /** @param {number} depth */

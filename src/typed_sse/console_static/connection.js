@@ -5,21 +5,29 @@
  */
 
 /**
- * @typedef {import("./request.js").StreamRequest} StreamRequest
+ * @typedef {import("./curl.js").StreamRequest} StreamRequest
+ *
+ * @typedef {object} Refusal An answer that is no event stream.
+ * @property {"refused"} kind
+ * @property {number} status
+ * @property {string} reason
+ * @property {Headers} headers
+ * @property {string} body Its first 64 Ki characters.
+ * @property {boolean} cut Whether the body goes on.
  *
  * @typedef {{ kind: "ended" }
  *   | { kind: "stopped" }
  *   | { kind: "unreachable" }
  *   | { kind: "lost" }
- *   | { kind: "refused", status: number, reason: string, body: string }} Outcome
+ *   | Refusal} Outcome
  */
 
-const MAX_REFUSAL_CHARS = 16 * 1024;
+const MAX_REFUSAL_CHARS = 64 * 1024;
 
 /**
  * Read one stream until it ends, is cut, or `signal` is aborted.
  *
- * An answer that is no event stream is read too, up to 16 Ki characters, and comes back as
+ * An answer that is no event stream is read too, up to 64 Ki characters, and comes back as
  * `refused`.
  *
  * @param {StreamRequest} request
@@ -48,14 +56,16 @@ export async function readStream(request, signal, { onOpen, onBytes }) {
   const outcome = await readToEnd(response.body, signal, (bytes) => {
     onBytes(bytes);
     body += decoder.decode(bytes, { stream: true });
-    return body.length < MAX_REFUSAL_CHARS;
+    return body.length <= MAX_REFUSAL_CHARS;
   });
   if (outcome.kind === "stopped") return outcome;
   return {
     kind: "refused",
     status: response.status,
     reason: response.statusText,
+    headers: response.headers,
     body: body.slice(0, MAX_REFUSAL_CHARS),
+    cut: body.length > MAX_REFUSAL_CHARS,
   };
 }
 

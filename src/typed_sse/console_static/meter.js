@@ -3,12 +3,14 @@
  */
 
 const WINDOW_S = 5;
+const HISTORY_S = 60;
 // The first event opens the first second a little late, so that one that comes every second and a
 // few milliseconds early is not counted twice in it.
 const LEAD_MS = 100;
 
 /**
- * The mean rate over the last whole seconds since the first event, five at most.
+ * The mean rate over the last whole seconds since the first event, five at most; and what came in
+ * each of the last sixty.
  *
  * Whole seconds, because a fraction of one would make a steady stream look unsteady.
  */
@@ -36,8 +38,20 @@ export class Rate {
   perSecond(nowMs) {
     if (this.#startMs === undefined) return undefined;
     this.#advance(nowMs, this.#startMs);
-    if (this.#whole.length === 0) return undefined;
-    return this.#whole.reduce((sum, count) => sum + count) / this.#whole.length;
+    const recent = this.#whole.slice(-WINDOW_S);
+    if (recent.length === 0) return undefined;
+    return recent.reduce((sum, count) => sum + count) / recent.length;
+  }
+
+  /**
+   * Return the events of each whole second since the first event, sixty at most, oldest first.
+   *
+   * @param {number} nowMs
+   * @returns {readonly number[]}
+   */
+  history(nowMs) {
+    if (this.#startMs !== undefined) this.#advance(nowMs, this.#startMs);
+    return this.#whole;
   }
 
   /**
@@ -46,12 +60,12 @@ export class Rate {
    */
   #advance(nowMs, startMs) {
     const second = Math.floor((nowMs - startMs) / 1000);
-    // After a long sleep the window is empty, and more zeros would change nothing.
-    for (let left = Math.min(second - this.#second, WINDOW_S + 1); left > 0; left -= 1) {
+    // After a long sleep all of them are empty, and more zeros would change nothing.
+    for (let left = Math.min(second - this.#second, HISTORY_S + 1); left > 0; left -= 1) {
       this.#whole.push(this.#current);
       this.#current = 0;
     }
-    this.#whole = this.#whole.slice(-WINDOW_S);
+    this.#whole = this.#whole.slice(-HISTORY_S);
     this.#second = second;
   }
 }

@@ -59,12 +59,15 @@ export class EventStreamParser {
 
   /**
    * @param {(event: StreamEvent) => void} onEvent Called in the order of the wire, within `push`.
-   * @param {{ maxEventChars?: number }} [limits] The most characters of one event, from its first
-   *   to the last before its blank line; 16 Mi by default.
+   * @param {object} [options]
+   * @param {number} [options.maxEventChars] The most characters of one event, from its first to the
+   *   last before its blank line; 16 Mi by default.
+   * @param {string} [options.lastEventId] The last id of the stream that this one continues.
    */
-  constructor(onEvent, { maxEventChars = 16 * 1024 * 1024 } = {}) {
+  constructor(onEvent, { maxEventChars = 16 * 1024 * 1024, lastEventId = "" } = {}) {
     this.#onEvent = onEvent;
     this.#maxEventChars = maxEventChars;
+    this.#id = this.lastEventId = lastEventId;
   }
 
   /**
