@@ -5,12 +5,12 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, NewType, TypeVar
+from typing import Annotated, Any, Generic, Literal, NewType, TypeAlias, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 from typing_extensions import TypeAliasType, TypedDict
 
 from typed_sse.errors import (
@@ -367,8 +367,69 @@ def test_a_union_has_a_schema_for_each_event_as_it_is_sent() -> None:
 
 
 def test_a_payload_without_a_json_schema_is_an_error_where_the_schema_is_asked_for() -> None:
-    with pytest.raises(InvalidDeclaration, match="NoJsonSchema"):
+    with pytest.raises(InvalidDeclaration, match="NoJsonSchema: its payload has no JSON schema"):
         EventUnion(NoJsonSchema).schemas()
+
+
+Call: TypeAlias = Callable[[], int]
+
+
+class CallModel(BaseModel):
+    fine: int
+    call: Call
+
+
+class CallsModel(BaseModel):
+    calls: list[Call]
+
+
+class NestedCallModel(BaseModel):
+    inner: CallModel
+
+
+class RecursiveCallModel(BaseModel):
+    call: Call
+    children: "list[RecursiveCallModel]"
+
+
+class ComputedCallModel(BaseModel):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def call(self) -> Call:
+        return lambda: 1
+
+
+@dataclass
+class CallDataclass:
+    call: Call
+
+
+class CallDict(TypedDict):
+    call: Call
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        (CallModel, "call"),
+        (CallsModel, "calls"),
+        (NestedCallModel, "inner.call"),
+        (RecursiveCallModel, "call"),
+        (ComputedCallModel, "call"),
+        (CallDataclass, "call"),
+        (CallDict, "call"),
+        (list[CallModel], "call"),
+    ],
+)
+def test_the_error_of_a_payload_without_a_json_schema_names_event_and_field(
+    payload: type[object], field: str
+) -> None:
+    base: Any = BaseEvent
+    cls: type[BaseEvent[object]] = types.new_class("Called", (base[payload],))
+    with pytest.raises(
+        InvalidDeclaration, match=rf"\.Called: its field {field} has no JSON schema"
+    ):
+        EventUnion(cls).schemas()
 
 
 def test_two_classes_with_one_name_cannot_be_in_one_union() -> None:

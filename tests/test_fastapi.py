@@ -942,6 +942,27 @@ async def test_the_document_does_not_call_the_stream_a_string() -> None:
     }
 
 
+def test_what_the_program_says_of_its_stream_goes_before_what_is_derived() -> None:
+    own = {"schema": {"type": "string"}, "x-own": 1}
+    json = {"schema": {"type": "array"}}
+    responses: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "Mine.",
+            "content": {"text/event-stream": own, "application/json": json},
+        }
+    }
+    router = EventRouter()
+
+    @router.get("/", responses=responses)
+    async def one() -> AsyncIterator[Count]:
+        yield Count(1)
+
+    response = served(router).openapi()["paths"]["/"]["get"]["responses"]["200"]
+    assert response["description"] == "Mine."
+    assert response["content"]["application/json"] == json
+    assert response["content"]["text/event-stream"].items() >= own.items()
+
+
 # --- declarations
 
 
@@ -967,6 +988,8 @@ def test_an_operation_whose_events_cannot_form_a_stream_is_refused() -> None:
         {"status_code": 304},
         {"response_class": Response},
         {"response_model": Word},
+        {"responses": {200: {"model": Word}}},
+        {"responses": {"201": {"model": Word}}, "status_code": 201},
     ],
 )
 def test_an_option_that_a_stream_cannot_have_is_refused_by_name(options: dict[str, Any]) -> None:

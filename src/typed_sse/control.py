@@ -12,7 +12,11 @@ from typed_sse.events import BaseEvent
 class ErrorInfo(BaseModel):
     """Why a stream has failed, in words that are fit for its reader."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        use_attribute_docstrings=True,
+        # Whoever reads it can count on both.
+        json_schema_serialization_defaults_required=True,
+    )
 
     code: str = "internal"
     """A word for programs: `internal`, or `http_<status>` for an `HTTPException`, or the server's

@@ -8,8 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import chain, count
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, create_model
@@ -27,8 +26,8 @@ TERMINAL_KEYWORD = "x-sse-terminal"
 
 _WORDS = re.compile("[A-Za-z0-9]+")
 
-# So deep an example follows a schema; a recursive one ends with nothing there.
-_DEEPEST = 6
+# What is said of an event beside the schema of its payload.
+_OF_THE_EVENT = ("description", "deprecated", TERMINAL_KEYWORD)
 
 
 class StreamData(BaseModel):
@@ -46,14 +45,13 @@ class StreamData(BaseModel):
     ) -> JsonSchemaValue:
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
-        events = schema.pop("properties", None)
-        if events is not None:  # the first time
-            for event in events.values():
-                event.pop("title", None)  # made of the event's name; a model has its own
-            del schema["type"]
-            schema.pop("required", None)
-            schema["anyOf"] = _payloads(events.values())
-            schema[EVENTS_KEYWORD] = {"properties": events}  # which alone Pydantic does not sort
+        events = schema.pop("properties")
+        for event in events.values():
+            event.pop("title", None)  # made of the event's name; a model has its own
+        del schema["type"]
+        schema.pop("required", None)
+        schema["anyOf"] = _payloads(events.values())
+        schema[EVENTS_KEYWORD] = {"properties": events}  # which alone Pydantic does not sort
         return reference
 
 
@@ -61,49 +59,40 @@ def _payloads(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return each payload's schema once, without what is said of the event."""
     payloads: list[dict[str, Any]] = []
     for event in events:
-        payload = dict(event)
-        if "$ref" in payload:
-            payload = {"$ref": payload["$ref"]}
+        payload = {key: value for key, value in event.items() if key not in _OF_THE_EVENT}
         if payload not in payloads:
             payloads.append(payload)
     return payloads
 
 
-# Names in a document come from here, and two streams of one document must not share one.
-_named: WeakValueDictionary[str, type[StreamData]] = WeakValueDictionary()
+_made: WeakValueDictionary[tuple[str, str, EventUnion[BaseEvent[object]]], type[StreamData]] = (
+    WeakValueDictionary()
+)
 
 
 def stream_data(name: str, module: str, events: EventUnion[BaseEvent[object]]) -> type[StreamData]:
     """Return the model of a stream's data, named after the function `name` of `module`.
 
-    The same function with the same events has the same model; another one that would have its name
-    is named by its module too, and by a number at last.
+    The same function with the same events has the same model. Others may have one of the same name;
+    to tell them apart is for whoever makes a document of models.
 
     Raises:
         InvalidDeclaration: a payload type has no JSON schema; the message says which event and
             which field.
     """
     events.schemas()
-    short = "".join(word[:1].upper() + word[1:] for word in _WORDS.findall(name)) + "StreamData"
-    longer = f"{module.replace('.', '__')}__{short}"
-    candidates = chain((short, longer), (f"{longer}{number}" for number in count(2)))
-    chosen = next(name for name in candidates if _is_free_for(name, module, events))
-    known = _named.get(chosen)
+    known = _made.get((name, module, events))
     if known is not None:
         return known
     fields: dict[str, Any] = {
         f"event_{number}": (cls.__payload_type__, _field(cls))
         for number, cls in enumerate(events.classes.values())
     }
-    model = create_model(chosen, __base__=StreamData, __module__=module, **fields)
+    words = "".join(word[:1].upper() + word[1:] for word in _WORDS.findall(name))
+    model = create_model(f"{words}StreamData", __base__=StreamData, __module__=module, **fields)
     model.events = events
-    _named[chosen] = model
+    _made[name, module, events] = model
     return model
-
-
-def _is_free_for(name: str, module: str, events: EventUnion[BaseEvent[object]]) -> bool:
-    known = _named.get(name)
-    return known is None or (known.__module__ == module and known.events == events)
 
 
 def _field(cls: type[BaseEvent[object]]) -> Any:
@@ -126,7 +115,7 @@ def deprecated(cls: type[BaseEvent[object]]) -> bool | None:
 
 
 def table(events: EventUnion[BaseEvent[object]]) -> str:
-    """Return a table of the events in Markdown, and how they look on the wire."""
+    """Return a table of the events in Markdown: name, payload, and what is said of it."""
     schemas = events.schemas()
     rows = ["| event | data | |", "| --- | --- | --- |"]
     for name, cls in events.classes.items():
@@ -135,7 +124,8 @@ def table(events: EventUnion[BaseEvent[object]]) -> str:
             _cell(described(cls).partition("\n\n")[0]),
             "The stream ends with it." if cls.terminal else "",
         ]
-        row = f"`{_cell(name)}`", _cell(_kind(schemas[name])), " ".join(filter(None, notes))
+        kind = _kind(schemas[name], cast("_Schemas", schemas[name].get("$defs", {})))
+        row = _code(name), _cell(kind), " ".join(filter(None, notes))
         rows.append(f"| {' | '.join(row)} |")
     return "\n".join(rows)
 
@@ -151,65 +141,144 @@ def wire_example(events: EventUnion[BaseEvent[object]]) -> str:
     return b"".join(frames).decode()
 
 
+_PIPE = re.compile(r"(\\*)\|")
+
+
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    """Return a text as a cell of a table: on one line, and no pipe ends it."""
+    escaped = _PIPE.sub(lambda found: found[0] if len(found[1]) % 2 else f"{found[1]}\\|", text)
+    return " ".join(escaped.split())
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    title = schema.get("title")
-    if isinstance(title, str):
-        return title
-    kinds = schema.get("type", "JSON")
-    return kinds if isinstance(kinds, str) else "JSON"
+def _code(text: str) -> str:
+    """Return a text as code in a cell, between more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {_cell(text)} {fence}" if len(fence) > 1 else f"`{_cell(text)}`"
 
 
-def example_of(schema: Mapping[str, Any]) -> object:
+def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """Return what a payload is, in a word or a few."""
+    if "title" in schema:
+        return str(schema["title"])
+    if "$ref" in schema:
+        name: str = schema["$ref"].rpartition("/")[2]
+        return str(definitions[name].get("title", name))
+    either: list[Mapping[str, Any]] = schema.get("anyOf") or schema.get("oneOf") or []
+    if either:
+        return " or ".join(dict.fromkeys(_kind(one, definitions) for one in either))
+    if schema.get("items"):
+        return f"array of {_kind(schema['items'], definitions)}"
+    return str(schema.get("type", "JSON"))
+
+
+# Of a schema that has no end: a value of it holds another one of it.
+_ENDLESS: Final = object()
+
+_Schemas = Mapping[str, Any]
+
+
+def example_of(schema: _Schemas) -> object:
     """Return a value that a JSON schema takes, from its own examples and defaults where it has any.
 
-    It is for people: formats and patterns are not followed.
+    It is for people: what only a pattern or a format says is followed where that is easy.
     """
-    return _example(schema, cast("Mapping[str, Any]", schema.get("$defs", {})), 0)
+    example = _example(schema, cast("_Schemas", schema.get("$defs", {})), frozenset())
+    return None if example is _ENDLESS else example
 
 
-def _example(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> object:
-    if depth > _DEEPEST:
-        return None
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return _example(definitions[name], definitions, depth + 1)
+def _example(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
     for keyword in ("examples", "enum"):
         if schema.get(keyword):
             return schema[keyword][0]
     for keyword in ("const", "default"):
         if keyword in schema:
             return schema[keyword]
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        if schema.get(keyword):
-            return _example(schema[keyword][0], definitions, depth + 1)
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name in within:
+            return _ENDLESS
+        return _example(definitions[name], definitions, within | {name})
+    either = schema.get("anyOf") or schema.get("oneOf")
+    if either:
+        examples = (_example(one, definitions, within) for one in either)
+        return next((example for example in examples if example is not _ENDLESS), _ENDLESS)
     match schema.get("type"):
         case "object":
-            return {
-                key: _example(value, definitions, depth + 1)
-                for key, value in schema.get("properties", {}).items()
-            }
+            return _object(schema, definitions, within)
         case "array":
-            items = schema.get("prefixItems") or [schema["items"]] if "items" in schema else []
-            return [_example(item, definitions, depth + 1) for item in items]
+            return _array(schema, definitions, within)
         case "string":
-            return _STRINGS.get(schema.get("format", ""), "text")
+            return _string(schema)
         case "integer" | "number":
-            return schema.get("minimum", 0)
+            return _number(schema)
         case "boolean":
             return True
         case _:
             return None
 
 
+def _object(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
+    example: dict[str, object] = {}
+    for key, value in schema.get("properties", {}).items():
+        example[key] = _example(value, definitions, within)
+        if example[key] is _ENDLESS:
+            if key in schema.get("required", ()):
+                return _ENDLESS
+            del example[key]
+    return example
+
+
+def _array(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
+    fewest = schema.get("minItems", 0)
+    items = schema.get("prefixItems") or [schema.get("items", {})] * max(fewest, 1)
+    examples = [_example(item, definitions, within) for item in items[: schema.get("maxItems")]]
+    ends = [example for example in examples if example is not _ENDLESS]
+    return _ENDLESS if len(ends) < fewest else ends
+
+
+def _string(schema: _Schemas) -> str:
+    texts = (_STRINGS.get(schema.get("format", ""), "text"), *_TEXTS)
+    pattern = schema.get("pattern", "")
+    text = next((text for text in texts if _matches(pattern, text)), texts[0])
+    return text.ljust(schema.get("minLength", 0), text[-1])[: schema.get("maxLength")]
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:  # Pydantic's patterns are Rust's
+        return True
+
+
+def _number(schema: _Schemas) -> float:
+    least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    most = schema.get("maximum", schema.get("exclusiveMaximum", least))
+    step = schema.get("multipleOf", 1)
+    lowest, highest = -(-least // step) * step, most // step * step
+    numbers = (0, lowest, lowest + step, highest, highest - step, (least + most) / 2)
+    return next((number for number in numbers if _fits(number, schema)), 0)
+
+
+def _fits(number: float, schema: _Schemas) -> bool:
+    return bool(
+        schema.get("minimum", number) <= number <= schema.get("maximum", number)
+        and schema.get("exclusiveMinimum", number - 1) < number
+        and schema.get("exclusiveMaximum", number + 1) > number
+        and number % schema.get("multipleOf", number or 1) == 0
+    )
+
+
+# One of these is what most patterns are about.
+_TEXTS = ("0", "a", "A", "abc", "ABC", "2026-01-31", "a-b", "A-1", "a@b.c", "0.0")
+
 _STRINGS = {
     "date-time": "2026-01-31T12:00:00Z",
     "date": "2026-01-31",
     "time": "12:00:00Z",
+    "duration": "PT1M",
     "uuid": "123e4567-e89b-12d3-a456-426614174000",
     "uri": "https://example.com/",
     "email": "name@example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
 }

@@ -6,10 +6,11 @@ nothing of streams.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import (
+    Any,
     ClassVar,
     ForwardRef,
     Generic,
@@ -23,6 +24,7 @@ from typing import (
 )
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeForm, TypeIs, get_original_bases
 
@@ -283,15 +285,44 @@ class EventUnion(Generic[E_co]):
         """Return event name -> JSON schema of the payload as it is sent (2020-12, by alias).
 
         Raises:
-            InvalidDeclaration: a payload type has no JSON schema; the message names the class.
+            InvalidDeclaration: a payload type has no JSON schema; the message names the class, and
+                the field of the payload.
         """
         schemas: dict[str, dict[str, object]] = {}
         for name, cls in self.classes.items():
+            adapter = codec_of(cls).adapter
             try:
-                schemas[name] = codec_of(cls).adapter.json_schema(mode="serialization")
+                schemas[name] = adapter.json_schema(
+                    mode="serialization", schema_generator=_NamingFields
+                )
             except PydanticUserError as error:
-                raise InvalidDeclaration((_name_of(cls),), str(error)) from error
+                fields = ".".join(reversed(getattr(error, "__notes__", ())))
+                where = f"its field {fields}" if fields else "its payload"
+                reason = f"{where} has no JSON schema: {error.message}"
+                raise InvalidDeclaration((_name_of(cls),), reason) from error
         return schemas
+
+
+class _NamingFields(GenerateJsonSchema):
+    """Makes JSON schemas, and notes with an error in which fields it was, the innermost first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._names: dict[int, str] = {}
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        if schema["type"] in ("model-fields", "typed-dict"):
+            self._names |= {id(field): name for name, field in schema["fields"].items()}
+        elif schema["type"] == "dataclass-args":
+            self._names |= {id(field): field["name"] for field in schema["fields"]}
+        computed: Iterable[Any] = schema.get("computed_fields", ())
+        self._names |= {id(field): field["property_name"] for field in computed}
+        try:
+            return super().generate_inner(schema)
+        except PydanticUserError as error:
+            if id(schema) in self._names:
+                error.add_note(self._names[id(schema)])
+            raise
 
 
 def codec_of(cls: type[BaseEvent[object]]) -> _Codec:

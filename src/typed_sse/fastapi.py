@@ -28,7 +28,7 @@ from typed_sse.declared import stream_data, table, wire_example
 from typed_sse.dependencies import asks_to_stay, check_scope, dependencies_of
 from typed_sse.errors import InvalidDeclaration, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
-from typed_sse.openapi import OVER_KEYWORD
+from typed_sse.openapi import OVER_KEYWORD, WIRE_KEYWORD
 from typed_sse.response import EventSourceResponse
 from typed_sse.signatures import (
     aliased,
@@ -315,30 +315,42 @@ class _Declaration:
     may_be_over: bool
 
 
+class _StreamContent(dict[str, Any]):
+    """The content of the response that is a stream.
+
+    FastAPI knows the name of a model in a document, and puts it into the content of the response
+    that has the model, as JSON where the route has no media type. Of this response it is a stream.
+    """
+
+    def setdefault(self, _key: str, default: Any = None) -> Any:
+        return super().setdefault(EventSourceResponse.media_type, default)
+
+
 def _describe(
     endpoint: Callable[..., Any], declared: _Declaration, options: dict[str, Any]
 ) -> None:
     """Add to a route's options what its document is to say of the stream."""
-    media_type: dict[str, Any] = {OVER_KEYWORD: True} if declared.may_be_over else {}
     options["response_model"] = None
-    if declared.events is not None and options.get("include_in_schema", True):
-        # FastAPI takes the model's schema into the document, with all that it refers to.
-        name = getattr(endpoint, "__name__", type(endpoint).__name__)
-        model = stream_data(name, endpoint.__module__, declared.events)
-        options["response_model"] = model
-        media_type["schema"] = {"$ref": f"#/components/schemas/{model.__name__}"}
-        wire = {"summary": "On the wire", "value": wire_example(declared.events)}
-        media_type["examples"] = {"wire": wire}
-        said = options.get("description") or inspect.cleandoc(endpoint.__doc__ or "")
-        said = said.partition("\f")[0].rstrip()
-        options["description"] = f"{said}\n\n{table(declared.events)}".lstrip()
-    status_code = options.get("status_code") or 200
+    status_code = str(options.get("status_code") or 200)
     given: Mapping[int | str, dict[str, Any]] = options.get("responses") or {}
     responses = {str(code): response for code, response in given.items()}
-    own = responses.pop(str(status_code), {})
-    content = {EventSourceResponse.media_type: media_type, **own.get("content", {})}
-    stream = {"description": "A stream of events.", **own, "content": content}
-    options["responses"] = {str(status_code): stream, **responses}
+    own = responses.pop(status_code, {})
+    content: dict[str, Any] = own.get("content", {})
+    media_type: dict[str, Any] = {OVER_KEYWORD: True} if declared.may_be_over else {}
+    stream: dict[str, Any] = {"description": "A stream of events.", **own}
+    if declared.events is not None and options.get("include_in_schema", True):
+        name = getattr(endpoint, "__name__", type(endpoint).__name__)
+        if "schema" not in content.get(EventSourceResponse.media_type, {}):
+            stream["model"] = stream_data(name, endpoint.__module__, declared.events)
+        wire = wire_example(declared.events)
+        media_type[WIRE_KEYWORD] = wire
+        said = options.get("description") or inspect.cleandoc(endpoint.__doc__ or "")
+        said = said.partition("\f")[0].rstrip()
+        shown = f"{table(declared.events)}\n\n```\n{wire.rstrip()}\n```"
+        options["description"] = f"{said}\n\n{shown}".lstrip()
+    media_type |= content.get(EventSourceResponse.media_type, {})
+    stream["content"] = _StreamContent(content | {EventSourceResponse.media_type: media_type})
+    options["responses"] = {status_code: stream, **responses}
 
 
 def _check_options(endpoint: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -352,6 +364,11 @@ def _check_options(endpoint: Callable[..., Any], options: Mapping[str, Any]) -> 
         if not isinstance(options.get(option), DefaultPlaceholder | None):
             reason = f"it streams, so {option} is not for it; its annotation says what it sends"
             raise InvalidDeclaration((name_of(endpoint),), reason)
+    responses: Mapping[int | str, dict[str, Any]] = options.get("responses") or {}
+    if any("model" in responses.get(code, {}) for code in (status_code, str(status_code))):
+        option = f"responses[{status_code}]['model']"
+        reason = f"it streams, so {option} is not for it; its annotation says what it sends"
+        raise InvalidDeclaration((name_of(endpoint),), reason)
 
 
 def _streaming(

@@ -24,6 +24,10 @@ OVER_KEYWORD = "x-sse-may-be-over"
 """Of a stream that may be answered with 204. Not declared as a response in 3.1, where generators
 would take it for one more kind of event."""
 
+WIRE_KEYWORD = "x-sse-wire"
+"""What the body of a stream may look like. An example in 3.2; in 3.1, an example would have to be
+one of the payloads."""
+
 MEDIA_TYPE = "text/event-stream"
 _SCHEMAS = "#/components/schemas/"
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -105,18 +109,31 @@ def _write(
     operation: Mapping[str, Any], stream: dict[str, Any], writer: "_Writer", profile: str
 ) -> None:
     events = _events(writer.schemas, stream)
-    schema = stream.pop("schema", None)
+    if events is None and not stream.keys().isdisjoint(("schema", "itemSchema")):
+        return  # described by hand, or by FastAPI
     item = _any_event()
-    if events is not None and schema is not None:
-        base = schema["$ref"].removeprefix(_SCHEMAS).removesuffix("Data")
-        item = writer.union(base, events)
+    if events is not None:
+        item = writer.union(_base(stream.pop("schema")), events)
     # In 3.2, a `schema` would be that of the body as a whole.
     stream["itemSchema" if profile == "spec" else "schema"] = item
-    if profile == "spec" and stream.pop(OVER_KEYWORD, False):
-        over = {"description": "The stream is over; there is nothing to come back for."}
-        operation["responses"].setdefault("204", over)
+    wire = stream.pop(WIRE_KEYWORD, None)
+    if profile == "spec":
+        if wire is not None:
+            example = {"summary": "On the wire", "value": wire}
+            stream["examples"] = {"wire": example, **stream.get("examples", {})}
+        if stream.pop(OVER_KEYWORD, False):
+            over = {"description": "The stream is over; there is nothing to come back for."}
+            operation["responses"].setdefault("204", over)
     terminal = [name for name, event in (events or {}).items() if event.get(TERMINAL_KEYWORD)]
     stream["x-sse"] = {"resumable": resumes(operation), "terminal": terminal}
+
+
+def _base(schema: Mapping[str, Any]) -> str:
+    """Return what the names of a stream's components begin with: `ChatStream`."""
+    # FastAPI adds "-Output" to the name of a model that a request has too.
+    name: str = schema["$ref"].removeprefix(_SCHEMAS).removesuffix("-Output")
+    before, _, after = name.rpartition("Data")
+    return before + after
 
 
 class _Writer:
@@ -191,4 +208,7 @@ def _any_event() -> Document:
 
 
 def _words(name: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in name).split()
+    # The names of components are ASCII.
+    return "".join(
+        letter if letter.isascii() and letter.isalnum() else " " for letter in name
+    ).split()
