@@ -27,8 +27,8 @@ CASES = (
 
 # Why a target is missed, where it is. docs/why/speed.md says what was tried.
 REASONS = {
-    "better-sse": "The limit is no faster: to make and check one event in Pydantic takes as long.",
-    "starlette": "The limit is hardly faster: it makes the same events, these are frames by hand.",
+    "better-sse": "Nor does the limit reach it: Pydantic alone takes as long as all of Node.",
+    "starlette": "The limit is hardly above it: it makes typed events, these are frames by hand.",
     "fastapi": "As beside sse-starlette: half of our time is the event's own.",
     "sse-starlette": "Half of our time is the event's own: made, checked and written by Pydantic.",
     "raw": "Between are the check of the event's type, the counting, ASGI's messages and uvicorn.",
