@@ -168,3 +168,29 @@ def test_a_key_that_is_no_field_is_named_with_those_that_are() -> None:
         InvalidField, match=r"name='echo': is no field.*data, event, id, retry, comment"
     ):
         encode({"name": "echo", "data": "x"})
+
+
+class Feed:
+    """An iterator that gives out another one."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return Feed()
+
+    async def __anext__(self) -> str:
+        return "a"
+
+    async def aclose(self) -> None:
+        self.log.append("closed")
+
+
+async def test_an_iterator_that_gives_out_another_one_is_read_and_closed_itself() -> None:
+    source = Feed()
+    outlet = outlet_of(source)
+    async for item in outlet.items:
+        assert outlet.encode(item) == b"data: a\n\n"
+        break
+    await outlet.aclose()
+    assert source.log == ["closed"]
