@@ -401,3 +401,29 @@ def test_another_module_that_is_missing_is_no_missing_extra(
     monkeypatch.setitem(sys.modules, "typed_sse.codegen", None)
     with pytest.raises(ModuleNotFoundError, match=r"typed_sse\.codegen"):
         __main__.main()
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(server: Path, tmp_path: Path) -> None:
+    file = tmp_path / "streams.ts"
+    file.write_text("\x1b]0;title\x07\x1b[2J\n", encoding="utf-8")
+    done = run_in(server, "types", "server:app", "-o", file, "--check")
+    assert done.exit_code == 1
+    assert "\x1b]" not in done.stderr
+    assert "\\x1b]0;title\\x07" in done.stderr
+
+
+def test_a_document_that_is_none_exits_with_2(server: Path) -> None:
+    (server / "odd.py").write_text(
+        "class App:\n    def openapi(self): return {'paths': {'/': {'get': 1}}}\n\napp = App()\n"
+    )
+    for command in ("types", "export"):
+        done = run_in(server, command, "odd:app")
+        assert done.exit_code == 2
+        assert "odd:app" in done.stderr
+        assert done.stdout == ""
+
+
+def test_links_in_a_circle_exit_with_2(server: Path, tmp_path: Path) -> None:
+    link = tmp_path / "streams.ts"
+    link.symlink_to(link)
+    assert run_in(server, "types", "server:app", "-o", link).exit_code == 2

@@ -1,5 +1,6 @@
 import gc
 import json
+import math
 import types
 import weakref
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from typing_extensions import TypeAliasType, TypedDict, deprecated
 
 from documents import misfits
@@ -362,3 +363,94 @@ def test_an_example_of_what_holds_itself_ends() -> None:
     assert example_of(Ring.model_json_schema(mode="validation")) == {"other": None, "rings": []}
     assert example_of(Pair.model_json_schema()) == {"both": 0}
     assert example_of(Endless.model_json_schema()) is None
+
+
+# --- examples that are no use stop nobody
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": True},
+        {"anyOf": [True]},
+        {"$ref": "https://example.com/schema"},
+        {"type": "object", "examples": {"one": 1}},
+        {"type": "number", "multipleOf": 0},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 100_000},
+    ],
+)
+def test_a_schema_that_no_example_follows_gets_some_or_none(schema: dict[str, Any]) -> None:
+    assert example_of(schema) in ([None], None)
+
+
+def test_an_example_takes_a_bounded_number_of_steps() -> None:
+    names = "abcdefghij"
+    everything = {
+        name: {
+            "type": "object",
+            "required": list(names),
+            "properties": {
+                each: {"type": "array", "items": {"$ref": f"#/$defs/{each}"}} for each in names
+            },
+        }
+        for name in names
+    }
+    example = example_of({"$ref": "#/$defs/a", "$defs": everything})
+    assert len(str(example)) < 20_000
+
+
+NO_JSON: Any = {"examples": [{"at": datetime(2026, 1, 31)}]}
+
+
+class Given(BaseModel):
+    model_config = ConfigDict(json_schema_extra=NO_JSON)
+
+    at: datetime
+
+
+class Best(BaseModel):
+    best: float = -math.inf
+
+
+class Long(BaseModel):
+    text: str = "x" * 5000
+
+
+class Said(BaseEvent[Given]): ...
+
+
+class Scored(BaseEvent[Best]): ...
+
+
+class Told(BaseEvent[Long]): ...
+
+
+class Either(BaseEvent[Annotated[int, WithJsonSchema({"type": ["integer", "null"]})]]): ...
+
+
+class Anything(BaseEvent[Annotated[list[Any], WithJsonSchema({"anyOf": [True]})]]): ...
+
+
+def test_an_example_is_written_as_it_would_be_sent_and_cut_where_it_is_long() -> None:
+    shown = wire_example(EventUnion(Said | Scored | Told))
+    assert 'event: said\ndata: {"at":"2026-01-31T00:00:00"}\n' in shown
+    assert 'event: scored\ndata: {"best":null}\n' in shown
+    assert 'event: told\ndata: "…"\n' in shown
+
+
+def test_the_table_names_several_types_and_any() -> None:
+    rows = table(EventUnion(Either | Anything))
+    assert "| `either` | integer or null |" in rows
+    assert "| `anything` | JSON |" in rows
+
+
+class Worded(
+    BaseEvent[Annotated[str, Field(description="The word.", json_schema_extra={"x-a": 1})]]
+): ...
+
+
+def test_what_is_not_said_of_an_event_is_left_to_its_payload() -> None:
+    model = stream_data("words", __name__, EventUnion[BaseEvent[object]](Worded))
+    schema = model.model_json_schema(mode="serialization")
+    assert schema["x-sse-events"]["properties"]["worded"]["description"] == "The word."
+    assert schema["x-sse-events"]["properties"]["worded"]["x-a"] == 1

@@ -963,6 +963,17 @@ def test_what_the_program_says_of_its_stream_goes_before_what_is_derived() -> No
     assert response["content"]["text/event-stream"].items() >= own.items()
 
 
+def test_what_the_application_says_of_the_response_is_in_the_document() -> None:
+    router = EventRouter()
+
+    @router.get("/", response_description="What comes in.")
+    async def one() -> AsyncIterator[Count]:
+        yield Count(1)
+
+    operation = served(router).openapi()["paths"]["/"]["get"]
+    assert operation["responses"]["200"]["description"] == "What comes in."
+
+
 # --- declarations
 
 

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -28,6 +29,8 @@ from typed_sse.openapi import PROFILES, operations_of, profile_of, streamed_by
 
 _PROFILES = {"3.2": "spec"} | {profile: profile for profile in PROFILES}
 _DIFF_LINES = 40
+# Control characters but tab and newline, and what turns the direction of writing around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 commands = typer.Typer(
@@ -82,8 +85,10 @@ def export(
         _fail(f"there is no profile {shown(profile)}; give one of {', '.join(_PROFILES)}")
     _check_options(output, check)
     document = _document_of(app, factory, app_dir)
-    written = profile_of(document, _PROFILES[profile])
-    _deliver(json.dumps(written, indent=2, ensure_ascii=False) + "\n", output, check)
+    with _reporting(f"the document of {app} cannot be written", "", app_dir):
+        written = profile_of(document, _PROFILES[profile])
+        text = json.dumps(written, indent=2, ensure_ascii=False, allow_nan=False)
+    _deliver(f"{text}\n", output, check)
 
 
 @commands.command()
@@ -97,14 +102,19 @@ def types(
     """Write one TypeScript file: the events of each stream as a union, and their payloads."""
     _check_options(output, check)
     document = _document_of(app, factory, app_dir)
-    if not any(streamed_by(operation) for operation in operations_of(document)):
+    with _reporting(f"the document of {app} cannot be read", "", app_dir):
+        streams = any(streamed_by(operation) for operation in operations_of(document))
+        written = typescript(document)
+    if not streams:
         _say(f"{app} has no streams; a stream is a path operation of an EventRouter")
-    _deliver(typescript(document), output, check)
+    _deliver(written, output, check)
 
 
 def _say(message: str, style: str = "") -> None:
+    # What an application or a file says may hold what a terminal obeys.
+    shown = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", message)
     # Made anew each time: a Console keeps the stream that was standard error when it was made.
-    Console(stderr=True, soft_wrap=True).print(Text(message, style))
+    Console(stderr=True, soft_wrap=True).print(Text(shown, style))
 
 
 def _fail(message: str) -> NoReturn:
@@ -188,8 +198,12 @@ def _deliver(product: str, output: Path | None, check: bool) -> None:
         else:
             _write(data, output)
             _say(f"{output} is written")
+    except typer.Exit:  # a RuntimeError too
+        raise
     except OSError as error:
         _fail(f"{output}: {error.strerror or error}")
+    except RuntimeError as error:  # links in a circle, before Python 3.13
+        _fail(f"{output}: {error}")
 
 
 def _compare(product: str, file: Path) -> None:

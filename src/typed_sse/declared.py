@@ -5,7 +5,6 @@ its parts as it names everything. Knows typed events and Pydantic, nothing of Op
 """
 
 import inspect
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, cast
@@ -13,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, to_json
 
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.wire import ServerSentEvent
@@ -96,12 +95,13 @@ def stream_data(name: str, module: str, events: EventUnion[BaseEvent[object]]) -
 
 
 def _field(cls: type[BaseEvent[object]]) -> Any:
-    return Field(
-        alias=cls.event_name,
-        description=described(cls) or None,
-        deprecated=deprecated(cls),
-        json_schema_extra={TERMINAL_KEYWORD: True} if cls.terminal else None,
-    )
+    said: dict[str, Any] = {
+        "description": described(cls) or None,
+        "deprecated": deprecated(cls),
+        "json_schema_extra": {TERMINAL_KEYWORD: True} if cls.terminal else None,
+    }
+    # What is not said of the event is left to its payload.
+    return Field(alias=cls.event_name, **{key: what for key, what in said.items() if what})
 
 
 def described(cls: type[BaseEvent[object]]) -> str:
@@ -132,12 +132,13 @@ def table(events: EventUnion[BaseEvent[object]]) -> str:
 
 def wire_example(events: EventUnion[BaseEvent[object]]) -> str:
     """Return what the body of such a stream may look like, each event once."""
-    frames = [
-        ServerSentEvent(
-            json.dumps(example_of(schema), ensure_ascii=False, separators=(",", ":")), event=name
-        ).encode()
-        for name, schema in events.schemas().items()
-    ]
+    frames: list[bytes] = []
+    for name, schema in events.schemas().items():
+        # As it is sent: infinity is null. What an application has given as an example may be
+        # anything, and is not to stop it.
+        data = to_json(example_of(schema), inf_nan_mode="null", fallback=str).decode()
+        shown = data if len(data) <= _LONGEST else '"…"'
+        frames.append(ServerSentEvent(shown, event=name).encode())
     return b"".join(frames).decode()
 
 
@@ -156,20 +157,31 @@ def _code(text: str) -> str:
     return f"{fence} {_cell(text)} {fence}" if len(fence) > 1 else f"`{_cell(text)}`"
 
 
-def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _kind(schema: Any, definitions: Mapping[str, Any]) -> str:
     """Return what a payload is, in a word or a few."""
+    if not isinstance(schema, Mapping):  # true, which is a schema too
+        return "JSON"
+    return _kind_of_keywords(cast("_Schemas", schema), definitions)
+
+
+def _kind_of_keywords(schema: "_Schemas", definitions: "_Schemas") -> str:
     if "title" in schema:
         return str(schema["title"])
     if "$ref" in schema:
         name: str = schema["$ref"].rpartition("/")[2]
-        return str(definitions[name].get("title", name))
+        return str(definitions.get(name, {}).get("title", name))
     either: list[Mapping[str, Any]] = schema.get("anyOf") or schema.get("oneOf") or []
     if either:
         return " or ".join(dict.fromkeys(_kind(one, definitions) for one in either))
     if schema.get("items"):
         return f"array of {_kind(schema['items'], definitions)}"
-    return str(schema.get("type", "JSON"))
+    kind: str | list[str] = schema.get("type", "JSON")
+    return kind if isinstance(kind, str) else " or ".join(kind)
 
+
+# Characters of an example, and steps to make it.
+_LONGEST = 2000
+_MOST_STEPS = 500
 
 # Of a schema that has no end: a value of it holds another one of it.
 _ENDLESS: Final = object()
@@ -182,58 +194,77 @@ def example_of(schema: _Schemas) -> object:
 
     It is for people: what only a pattern or a format says is followed where that is easy.
     """
-    example = _example(schema, cast("_Schemas", schema.get("$defs", {})), frozenset())
+    walk = _Walk(cast("_Schemas", schema.get("$defs", {})))
+    try:
+        example = walk.example(schema, frozenset())
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # of a schema written by hand
+        return None
     return None if example is _ENDLESS else example
 
 
-def _example(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
-    for keyword in ("examples", "enum"):
-        if schema.get(keyword):
-            return schema[keyword][0]
-    for keyword in ("const", "default"):
-        if keyword in schema:
-            return schema[keyword]
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        if name in within:
+class _Walk:
+    """Makes one example, in a bounded number of steps: what is left out then is as if endless."""
+
+    def __init__(self, definitions: _Schemas) -> None:
+        self._definitions = definitions
+        self._left = _MOST_STEPS
+
+    def example(self, schema: Any, within: frozenset[str]) -> object:
+        self._left -= 1
+        if self._left < 0:
             return _ENDLESS
-        return _example(definitions[name], definitions, within | {name})
-    either = schema.get("anyOf") or schema.get("oneOf")
-    if either:
-        examples = (_example(one, definitions, within) for one in either)
-        return next((example for example in examples if example is not _ENDLESS), _ENDLESS)
-    match schema.get("type"):
-        case "object":
-            return _object(schema, definitions, within)
-        case "array":
-            return _array(schema, definitions, within)
-        case "string":
-            return _string(schema)
-        case "integer" | "number":
-            return _number(schema)
-        case "boolean":
-            return True
-        case _:
+        if not isinstance(schema, Mapping):  # true, which is a schema too
             return None
+        return self._of_keywords(cast("_Schemas", schema), within)
 
-
-def _object(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
-    example: dict[str, object] = {}
-    for key, value in schema.get("properties", {}).items():
-        example[key] = _example(value, definitions, within)
-        if example[key] is _ENDLESS:
-            if key in schema.get("required", ()):
+    def _of_keywords(self, schema: _Schemas, within: frozenset[str]) -> object:
+        for keyword in ("examples", "enum"):
+            if schema.get(keyword):
+                return schema[keyword][0]
+        for keyword in ("const", "default"):
+            if keyword in schema:
+                return schema[keyword]
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            if name in within:
                 return _ENDLESS
-            del example[key]
-    return example
+            return self.example(self._definitions[name], within | {name})
+        either = schema.get("anyOf") or schema.get("oneOf")
+        if either:
+            examples = (self.example(one, within) for one in either)
+            return next((example for example in examples if example is not _ENDLESS), _ENDLESS)
+        match schema.get("type"):
+            case "object":
+                return self._object(schema, within)
+            case "array":
+                return self._array(schema, within)
+            case "string":
+                return _string(schema)
+            case "integer" | "number":
+                return _number(schema)
+            case "boolean":
+                return True
+            case _:
+                return None
 
+    def _object(self, schema: _Schemas, within: frozenset[str]) -> object:
+        example: dict[str, object] = {}
+        for key, value in schema.get("properties", {}).items():
+            example[key] = self.example(value, within)
+            if example[key] is _ENDLESS:
+                if key in schema.get("required", ()):
+                    return _ENDLESS
+                del example[key]
+        return example
 
-def _array(schema: _Schemas, definitions: _Schemas, within: frozenset[str]) -> object:
-    fewest = schema.get("minItems", 0)
-    items = schema.get("prefixItems") or [schema.get("items", {})] * max(fewest, 1)
-    examples = [_example(item, definitions, within) for item in items[: schema.get("maxItems")]]
-    ends = [example for example in examples if example is not _ENDLESS]
-    return _ENDLESS if len(ends) < fewest else ends
+    def _array(self, schema: _Schemas, within: frozenset[str]) -> object:
+        fewest = schema.get("minItems", 0)
+        if fewest > _MOST_STEPS:
+            return _ENDLESS
+        items = schema.get("prefixItems") or [schema.get("items", {})] * max(fewest, 1)
+        examples = [self.example(item, within) for item in items[: schema.get("maxItems")]]
+        ends = [example for example in examples if example is not _ENDLESS]
+        return _ENDLESS if len(ends) < fewest else ends
 
 
 def _string(schema: _Schemas) -> str:

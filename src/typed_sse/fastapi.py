@@ -49,6 +49,8 @@ MAX_LAST_EVENT_ID_BYTES = 4096
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _UNTYPED: frozenset[object] = frozenset({ServerSentEvent, str, dict, Mapping})
+# Of a response that nobody has described.
+_FASTAPI_SAYS = "Successful Response"
 _PHASE = "typed_sse.first_phase"
 _INJECTED = "typed_sse_response"
 _STREAMS = "__streams__"
@@ -337,7 +339,10 @@ def _describe(
     own = responses.pop(status_code, {})
     content: dict[str, Any] = own.get("content", {})
     media_type: dict[str, Any] = {OVER_KEYWORD: True} if declared.may_be_over else {}
-    stream: dict[str, Any] = {"description": "A stream of events.", **own}
+    said_of_it = options.get("response_description")
+    if said_of_it in (None, _FASTAPI_SAYS):
+        said_of_it = "A stream of events."
+    stream: dict[str, Any] = {"description": said_of_it, **own}
     if declared.events is not None and options.get("include_in_schema", True):
         name = getattr(endpoint, "__name__", type(endpoint).__name__)
         if "schema" not in content.get(EventSourceResponse.media_type, {}):

@@ -21,6 +21,8 @@ import { isObject, literal } from "./schema.js";
 const MAX_MISFITS = 20;
 // Deeper than any payload that is meant, and a bound for a schema that refers to itself.
 const MAX_DEPTH = 64;
+// Of one value. What would take more, a recursive union without a discriminator, is passed over.
+const MAX_STEPS = 50_000;
 
 /**
  * Return where `value` does not fit `schema`; nothing where it fits. At most twenty places.
@@ -31,7 +33,7 @@ const MAX_DEPTH = 64;
  * @returns {Misfit[]}
  */
 export function misfits(value, schema, schemas) {
-  const checker = new Checker(schemas);
+  const checker = new Checker(schemas, { steps: MAX_STEPS });
   checker.check(value, schema, "", 0);
   return checker.found;
 }
@@ -40,10 +42,15 @@ class Checker {
   /** @type {Misfit[]} */
   found = [];
   #schemas;
+  #budget;
 
-  /** @param {import("./schema.js").Schemas} schemas */
-  constructor(schemas) {
+  /**
+   * @param {import("./schema.js").Schemas} schemas
+   * @param {{ steps: number }} budget Shared by all that check one value.
+   */
+  constructor(schemas, budget) {
     this.#schemas = schemas;
+    this.#budget = budget;
   }
 
   /**
@@ -53,7 +60,8 @@ class Checker {
    * @param {number} depth
    */
   check(value, schema, path, depth) {
-    if (depth > MAX_DEPTH || this.found.length >= MAX_MISFITS) return;
+    this.#budget.steps -= 1;
+    if (this.#budget.steps < 0 || depth > MAX_DEPTH || this.found.length >= MAX_MISFITS) return;
     const own = this.#schemas.resolve(schema);
     const say = (/** @type {string} */ message) => {
       if (this.found.length < MAX_MISFITS) this.found.push({ path, message });
@@ -89,8 +97,15 @@ class Checker {
     for (const keyword of ["anyOf", "oneOf"]) {
       const options = own[keyword];
       if (!Array.isArray(options)) continue;
+      // What the discriminator names is the one that counts, and to try the others too would take
+      // a time that is exponential in the depth of a recursive union.
+      const named = own.discriminator && meantOption(value, options, own.discriminator, this.#schemas);
+      if (named !== undefined) {
+        this.check(value, options[named], path, depth + 1);
+        continue;
+      }
       const tried = options.map((option) => {
-        const checker = new Checker(this.#schemas);
+        const checker = new Checker(this.#schemas, this.#budget);
         checker.check(value, option, path, depth + 1);
         return checker.found;
       });

@@ -72,7 +72,7 @@ export async function readStream(request, signal, { onOpen, onBytes }) {
 /** @param {Response} response */
 function isEventStream(response) {
   const type = response.headers.get("content-type") ?? "";
-  return response.status === 200 && /^text\/event-stream\s*(;|$)/i.test(type);
+  return response.ok && /^text\/event-stream\s*(;|$)/i.test(type);
 }
 
 /**
