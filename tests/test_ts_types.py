@@ -389,3 +389,11 @@ def test_the_order_of_the_schemas_changes_nothing(
     asked = {"anyOf": [ref(name) for name in NAMES]}
     shuffled = {name: given_schemas[name] for name in names}
     assert declarations(asked, shuffled) == declarations(asked, given_schemas)
+
+
+def test_an_array_of_objects_is_a_type_and_no_interface() -> None:
+    point: Schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    lines: Schema = {"type": "array", "items": {"type": "array", "items": point}}
+    assert declarations(ref("Lines"), {"Lines": lines}) == [
+        "export type Lines = {\n  x: number;\n}[][];\n"
+    ]

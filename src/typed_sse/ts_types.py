@@ -99,7 +99,7 @@ class Types:
         name = self._names[component]
         # What is made of itself, with no object or array between, says nothing.
         kind = _UNKNOWN if self._is_circular(component) else self.of(schema)
-        if len(kind) == 1 and kind[0].startswith("{\n"):
+        if len(kind) == 1 and kind[0].startswith("{\n") and kind[0].endswith("}"):
             return f"{about(schema)}export interface {name} {kind[0]}\n"
         return f"{about(schema)}export type {name} = {written(kind)};\n"
 
