@@ -691,3 +691,26 @@ def test_a_payload_without_a_schema_is_an_error_unless_it_is_in_no_document() ->
     with pytest.raises(InvalidDeclaration, match=r"\.HandledEvent: its field handler has no JSON"):
         EventRouter().get("/")(one)
     EventRouter().get("/", include_in_schema=False)(one)
+
+
+@pytest.mark.parametrize("profile", ["spec", "envelope"])
+def test_what_a_callback_refers_to_is_still_there(profile: str) -> None:
+    data = "#/components/schemas/OneStreamData"
+    stream = {"content": {"text/event-stream": {"schema": {"$ref": data}}}}
+    calls = {"{$request.body#/url}": {"post": {"responses": {"200": stream}}}}
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "t", "version": "1"},
+        "paths": {
+            "/": {"get": {"responses": {"200": {"description": "d"}}, "callbacks": {"c": calls}}}
+        },
+        "components": {
+            "schemas": {
+                "OneStreamData": {"x-sse-events": {"properties": {"one": {"type": "string"}}}},
+                "OtherStreamData": {"x-sse-events": {"properties": {"two": {"type": "string"}}}},
+                "Anything": True,
+            }
+        },
+    }
+    schemas = profile_of(document, profile)["components"]["schemas"]
+    assert set(schemas) == {"OneStreamData", "Anything"}

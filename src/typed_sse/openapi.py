@@ -5,10 +5,11 @@ by what `/openapi.json` says of it, and written anew for each profile. Works on 
 has them; knows nothing of who made them.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import chain, count
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from typed_sse.declared import EVENTS_KEYWORD, TERMINAL_KEYWORD
 from typed_sse.errors import InvalidField
@@ -55,11 +56,22 @@ def profile_of(document: Mapping[str, Any], profile: str) -> Document:
         stream = streamed_by(operation)
         if stream is not None:
             _write(operation, stream, writer, profile)
-    for name in [name for name, schema in schemas.items() if EVENTS_KEYWORD in schema]:
-        del schemas[name]
+    _drop_unused(written, schemas)
     if profile == "spec":
         written["openapi"] = "3.2.0"
     return written
+
+
+def _drop_unused(document: Document, schemas: dict[str, Any]) -> None:
+    """Drop the data of streams, unless something refers to it still, such as a callback."""
+    text = json.dumps(document, default=str)
+    for name in [name for name in schemas if _says_events(schemas[name])]:
+        if f'"{_SCHEMAS}{name}"' not in text:
+            del schemas[name]
+
+
+def _says_events(schema: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(schema, Mapping) and EVENTS_KEYWORD in schema
 
 
 def operations_of(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -100,9 +112,9 @@ def resumes(operation: Mapping[str, Any]) -> bool:
 
 
 def _events(schemas: Mapping[str, Any], stream: Mapping[str, Any]) -> dict[str, Any] | None:
-    name = stream.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS)
-    events: dict[str, Any] | None = schemas.get(name, {}).get(EVENTS_KEYWORD, {}).get("properties")
-    return events
+    said = schemas.get(stream.get("schema", {}).get("$ref", "").removeprefix(_SCHEMAS))
+    events: dict[str, Any] = said[EVENTS_KEYWORD]["properties"] if _says_events(said) else {}
+    return events or None
 
 
 def _write(
