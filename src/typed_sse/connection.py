@@ -1,8 +1,8 @@
 """Connection: the sending side of one client's stream, in the one task that reads its source.
 
 Starts the response, sends what is ready in one piece, serialises sends, keeps the connection alive,
-lets go of readers that stall, closes the source and says how the stream has ended. Knows asyncio
-and the messages of ASGI; knows nothing of requests, of who leaves, or of how a frame looks.
+lets go of readers that stall, closes the source and says how the stream has ended. Knows asyncio,
+the messages of ASGI and a transport; nothing of requests, of who leaves, or of how a frame looks.
 """
 
 import asyncio
