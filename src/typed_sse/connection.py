@@ -35,7 +35,7 @@ _FAREWELL_S = 1.0
 _LAST_SEND_S = 30.0
 
 
-class _ClientGoneError(Exception):
+class ClientGoneError(Exception):
     """The server refused a send because the client is no longer there."""
 
 
@@ -81,6 +81,8 @@ class Connection:
         gone: a send has found that the client is no longer there.
         cancelled: this class has cancelled the stream; a cancellation without it is the source's.
         failure: what the source, a keep-alive, a send or the data sender has ended the stream with.
+        raised: what has come out of its task: that the source was cancelled by itself, or worse.
+        parked: it has no task while the source has nothing to read, which it tells us by itself.
 
     Invariants:
     1. One send at a time, and the response's start is the first.
@@ -93,6 +95,8 @@ class Connection:
        there: an ending that can wait for a send does not take from the reader what was yielded.
     6. `_cancellable` is set while the task reads or sends, and not while it closes the source or
        waits for helpers: a `finally` is not cut short.
+    7. While it is parked, nobody has closed the source, `_task` is not set, and the response has
+       begun; `_wake` starts another task for whatever takes time.
     """
 
     # What a connection holds while it waits is counted by bench/counts.py.
@@ -130,6 +134,8 @@ class Connection:
         "gone",
         "loop",
         "over",
+        "parked",
+        "raised",
         "reading",
         "started",
         "when_over",
@@ -146,7 +152,8 @@ class Connection:
         transport: Transport | None,
     ) -> None:
         self.failure: Exception | None = None
-        self.started = self.complete = self.gone = self.cancelled = False
+        self.raised: BaseException | None = None
+        self.started = self.complete = self.gone = self.cancelled = self.parked = False
         self.loop = loop
         self.over = False
         self.when_over: Callable[[], None] | None = None
@@ -182,17 +189,21 @@ class Connection:
         self,
         source: Outlet[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
-    ) -> asyncio.Task[None]:
-        """Start the task that sends the whole response and closes the source.
+    ) -> None:
+        """Send the whole response and close the source, in a task.
 
-        It ends with `failure` set, or cancelled, where the stream did not end well.
+        `failure` or `raised` is set at its end where the stream did not end well.
         """
         work = Stepped(self, self._run(source, data_sender))
         task = self._task = self.loop.create_task(work, context=self.context)
         task.add_done_callback(self._done)
         if self.cancelled and self._cancellable:
             task.cancel()  # an eager task has made its first step already
-        return task
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """The task that sends and closes the source; `None` when it has ended, or is parked."""
+        return self._task
 
     def cause(self, *, client_left: bool) -> EndCause:
         """Return why the stream has ended."""
@@ -249,6 +260,10 @@ class Connection:
         if self.reading:
             self._cancel()
         self._end()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Start a task again, where it is parked."""
 
     def _cancel(self) -> None:
         self.cancelled = True
@@ -257,8 +272,11 @@ class Connection:
             self._cancellable = False
             self._task.cancel()
 
-    def _done(self, _: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task is not self._task:
+            return  # it was parked meanwhile
         self._task = None  # no circle: the task has the coroutine that has the connection
+        self.raised = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._end()
 
     def _end(self) -> None:
@@ -272,34 +290,43 @@ class Connection:
         source: Outlet[object],
         data_sender: Callable[[], Coroutine[object, object, object]] | None,
     ) -> None:
-        self.started = True
+        first, self.started = not self.started, True
         try:
             try:
                 try:
-                    self._look_ahead()
-                    if data_sender is not None:
-                        self._help(data_sender)
+                    if first:
+                        self._look_ahead()
+                        if data_sender is not None:
+                            self._help(data_sender)
                     if not self._parting and not self.cancelled:
                         await self._put_all(source)
+                        self._park()
                 finally:
-                    await source.aclose()
+                    if not self.parked:
+                        await source.aclose()
             except asyncio.CancelledError:
                 if not self._parting or self._task is None:
                     raise
                 self._task.uncancel()
             except Exception as error:
                 self._note(error)
+            if self.parked:
+                return
             try:
                 await self._put_last()
             except Exception as error:
                 self._note(error)
         finally:
-            self._cancellable = False
-            self.close()
-            if self._helpers:
-                for helper in self._helpers:
-                    helper.cancel()
-                await asyncio.gather(*self._helpers, return_exceptions=True)
+            if not self.parked:
+                self._cancellable = False
+                self.close()
+                if self._helpers:
+                    for helper in self._helpers:
+                        helper.cancel()
+                    await asyncio.gather(*self._helpers, return_exceptions=True)
+
+    def _park(self) -> None:
+        """Let the task end here, and come back later, where the source can be parked."""
 
     async def _put_all(self, source: Outlet[object]) -> None:
         """Send what the source yields; what is ready at once leaves in one piece.
@@ -336,7 +363,7 @@ class Connection:
             self.at_source = False
             if batch:
                 await self._put_batch()
-        except _ClientGoneError:
+        except ClientGoneError:
             raise
         except asyncio.CancelledError:
             self.at_source = False
@@ -375,7 +402,7 @@ class Connection:
         return None
 
     def _put_batch(self) -> Coroutine[object, object, None]:
-        events = len(self._batch)
+        events = self._events_ready()
         try:
             piece = b"".join(self._batch)
         except BaseException:
@@ -384,6 +411,9 @@ class Connection:
         finally:
             self._batch.clear()
         return self._put(piece, events)
+
+    def _events_ready(self) -> int:
+        return len(self._batch)
 
     async def _put_last(self) -> None:
         """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""
@@ -425,7 +455,7 @@ class Connection:
             self._record.dropped += events
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 self.gone = True  # how ASGI 2.4 and later says that the client has left
-                raise _ClientGoneError from error
+                raise ClientGoneError from error
             self._broken = self._broken or isinstance(error, Exception)
             raise
         self._record.events += events
@@ -494,8 +524,9 @@ class Connection:
             self._failed_beside(error)
 
     def _failed_beside(self, error: Exception) -> None:
-        if isinstance(error, _ClientGoneError):
+        if isinstance(error, ClientGoneError):
             self._cancel()
+            self._wake()
         else:
             self._fail(error)
 
@@ -505,11 +536,12 @@ class Connection:
             self._parting = False
             self._cancel()
             self._end()
+            self._wake()
         elif not self.cancelled and not self._parting:
             self._part()
 
     def _note(self, error: Exception) -> None:
-        if isinstance(error, _ClientGoneError):
+        if isinstance(error, ClientGoneError):
             return  # `gone` says so
         if self.failure is None:
             self.failure = error

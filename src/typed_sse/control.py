@@ -4,6 +4,8 @@ They carry no `id`, so a reader that comes back still asks for what follows the 
 Knows typed events, nothing of when one is sent.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from typed_sse.events import BaseEvent
@@ -47,4 +49,33 @@ class StreamEnd(BaseEvent[EndInfo], event="stream.end", terminal=True):
 
     Sent where the response asks for it (`end_event=True`). A stream that ends because the server
     shuts down or its lifetime is over is not complete, and does not send it.
+    """
+
+
+class GapInfo(BaseModel):
+    """What a reader has missed and cannot be given."""
+
+    model_config = ConfigDict(
+        use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
+
+    channel: str
+    """The channel that events are missing of."""
+
+    reason: Literal["evicted", "reset", "overflow"]
+    """`evicted`: they are not kept any more. `reset`: the id is none of this channel's log, or the
+    log was lost. `overflow`: the reader was too slow."""
+
+    asked: str | None = None
+    """The id that the reader was to continue from."""
+
+    first: str | None = None
+    """The id that it continues from instead: of the first event that follows, or of the last one
+    that was skipped."""
+
+
+class StreamGap(BaseEvent[GapInfo], event="stream.gap"):
+    """Events are missing here, and cannot be had any more.
+
+    What follows comes after them. A reader that holds state loads it anew.
     """

@@ -8,13 +8,21 @@ This file imports nothing of ours and knows nothing of how an error comes to be.
     │   ├── InvalidField            a value that the wire or the response cannot take
     │   ├── InvalidDeclaration      event classes that cannot form a stream
     │   ├── InvalidPayload          data that does not fit the type its event declares
-    │   └── UndeclaredEvent         a stream yielded something it never declared
+    │   ├── UndeclaredEvent         a stream yielded something it never declared
+    │   └── PayloadTooLarge         more than a channel takes in one event or one batch
     ├── PeerError                   theirs: what came over the wire
     │   ├── EventTooLarge           more bytes in one event than the decoder may hold
     │   ├── UnknownEvent            an event name outside the union
     │   └── MalformedPayload        data that does not fit the type its event declares
+    ├── ClosedError                 what is over takes no more
+    │   └── ChannelSealed           nothing follows the channel's last event
+    ├── Conflict                    the channel's end is not where it was expected
+    ├── AccessDenied                whoever reads may not, or may not any more
+    ├── Lagged                      events that the reader cannot get any more
     └── BrokenError                 the connection failed under a stream
-        └── SendTimeout             the reader took nothing for too long
+        ├── SendTimeout             the reader took nothing for too long
+        ├── EngineUnavailable       the store of channels cannot be reached; nothing was done
+        └── OutcomeUnknown          it broke while it was written to; nobody knows what was done
 """
 
 import reprlib
@@ -104,6 +112,22 @@ class UndeclaredEvent(UsageError):
         )
 
 
+class PayloadTooLarge(UsageError):
+    """More than a channel takes at once.
+
+    Attributes:
+        what: what there is too much of: `bytes in an event`, `events in a batch`.
+        size: how much there is.
+        limit: how much is taken.
+    """
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.what = what
+        self.size = size
+        self.limit = limit
+        super().__init__(f"{size} {what}, and {limit} are the most; publish less at once")
+
+
 class PeerError(TypedSSEError):
     """The other side of the connection sent something that cannot be used."""
 
@@ -167,3 +191,106 @@ class SendTimeout(BrokenError):
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         super().__init__(f"the reader took nothing for send_timeout={limit_s:g} s")
+
+
+class EngineUnavailable(BrokenError):
+    """The store of channels cannot be reached or used; nothing was done.
+
+    Attributes:
+        engine: where it was looked for, without a password.
+        reason: what became of that.
+    """
+
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine = engine
+        self.reason = reason
+        super().__init__(f"the engine {engine} is not available: {reason}; nothing was done")
+
+
+class OutcomeUnknown(BrokenError):
+    """The connection to the store failed after it was told to append.
+
+    It may have been done, or not. To repeat it safely, publish with a `key`, and with the same one
+    again.
+
+    Attributes:
+        engine: where the store is, without a password.
+        reason: what became of the connection.
+    """
+
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine = engine
+        self.reason = reason
+        super().__init__(
+            f"the engine {engine} may or may not have done it: {reason}; "
+            "publish again with the same key to be sure"
+        )
+
+
+class ClosedError(TypedSSEError):
+    """Something that is over was asked for more."""
+
+
+class ChannelSealed(ClosedError):
+    """A channel is sealed: nothing is published there any more.
+
+    Attributes:
+        channel: its name.
+    """
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        super().__init__(f"the channel {shown(channel)} is sealed; nothing can follow")
+
+
+class Conflict(TypedSSEError):
+    """Somebody else has published in between.
+
+    Attributes:
+        channel: the channel's name.
+        expected: the cursor that its end was expected at.
+        found: the cursor of its end.
+    """
+
+    def __init__(self, channel: str, expected: str, found: str) -> None:
+        self.channel = channel
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"the channel {shown(channel)} ends at {found}, not at {expected}; read on, then decide"
+        )
+
+
+class AccessDenied(TypedSSEError):
+    """A reader may not read a channel, or may not any more.
+
+    Attributes:
+        channel: the channel's name.
+    """
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        super().__init__(f"the reader may not read the channel {shown(channel)}")
+
+
+class Lagged(TypedSSEError):
+    """A reader in this process was not given some events, and cannot get them any more.
+
+    Reading on continues where `first` says.
+
+    Attributes:
+        channel: the channel's name.
+        reason: `evicted`, `reset` or `overflow`.
+        asked: the cursor that the reader was to continue from.
+        first: the cursor that it continues from instead.
+    """
+
+    def __init__(self, channel: str, reason: str, asked: str | None, first: str | None) -> None:
+        self.channel = channel
+        self.reason = reason
+        self.asked = asked
+        self.first = first
+        super().__init__(
+            f"events of the channel {shown(channel)} are gone ({reason}); "
+            "what follows comes after a gap: load the state anew"
+        )

@@ -26,9 +26,17 @@ from starlette.types import Message, Receive, Scope, Send
 from typed_sse.connection import LAST_CALL_S, Connection, Frames, Timing
 from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
 from typed_sse.drain import current_drain, farewell
-from typed_sse.errors import InvalidField, InvalidPayload, SendTimeout, UndeclaredEvent, UsageError
+from typed_sse.errors import (
+    AccessDenied,
+    InvalidField,
+    InvalidPayload,
+    SendTimeout,
+    UndeclaredEvent,
+    UsageError,
+)
 from typed_sse.events import BaseEvent
 from typed_sse.limits import StreamLimit
+from typed_sse.parking import LiveConnection
 from typed_sse.registry import EndCause, Registry, StreamRecord, process_registry
 from typed_sse.servers import Transport, cut_unless_read, let_go_after, route_of, transport_of
 from typed_sse.sources import Sendable, outlet_of
@@ -266,7 +274,7 @@ class EventSourceResponse(Response):
         record = StreamRecord(path, route_of(scope), method, loop.time())
         transport = self._transport(scope, receive)
         connection = self._opened(loop, send, record, transport)
-        stream = connection.stream(self._source, self._data_sender)
+        connection.stream(self._source, self._data_sender)
         drain = current_drain(loop)
         if drain is not None:
             drain.add(connection.drain)
@@ -276,8 +284,9 @@ class EventSourceResponse(Response):
         finally:
             connection.stop()
             try:
-                await finished(stream, self._cleanup_timeout_s, record.path)
-                if not connection.started:
+                if connection.task is not None:
+                    await finished(connection.task, self._cleanup_timeout_s, record.path)
+                if connection.parked or not connection.started:
                     await self.aclose()
             finally:
                 connection.close()
@@ -287,8 +296,8 @@ class EventSourceResponse(Response):
                 self._registry.remove(record, cause, connection.failure)
                 if drain is not None:
                     drain.remove(connection.drain)
-        if not connection.cancelled and stream.done():
-            stream.result()  # the source itself has raised CancelledError, or worse
+        if not connection.cancelled and connection.raised is not None:
+            raise connection.raised  # the source itself has raised CancelledError, or worse
         if transport is not None:
             if isinstance(connection.failure, SendTimeout):
                 transport.abort()
@@ -307,6 +316,11 @@ class EventSourceResponse(Response):
                 if connection.failure is None:
                     raise
                 connection.failure.add_note(f"client_close_handler_callable failed too: {error!r}")
+        if isinstance(connection.failure, AccessDenied):
+            # Not the program's error; begun, the stream has told it.
+            if not connection.begun:
+                raise HTTPException(403, "You may not read this.")
+            return
         if connection.failure is not None:
             try:
                 raise connection.failure
@@ -335,7 +349,8 @@ class EventSourceResponse(Response):
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
             timing = replace(timing, lifetime_s=timing.lifetime_s * jitter)
         self._registry.add(record)
-        return Connection(loop, send, self._start(), timing, frames, record, transport)
+        kind = Connection if self._source.pushing is None else LiveConnection
+        return kind(loop, send, self._start(), timing, frames, record, transport)
 
     def _error_frame(self, error: Exception) -> bytes:
         frame = _default_error(error)
@@ -355,6 +370,9 @@ def _frame_of(event: object) -> bytes:
 
 
 def _default_error(error: Exception) -> bytes:
+    if isinstance(error, AccessDenied):
+        info = ErrorInfo(code="access_denied", message="You may not read this any more.")
+        return StreamError(info).encode()
     if not isinstance(error, HTTPException):
         return StreamError(ErrorInfo()).encode()
     code = f"http_{error.status_code}"

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 from typed_sse.errors import InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent
+from typed_sse.stepping import StandIn
 from typed_sse.threads import read_in_thread
 from typed_sse.wire import ServerSentEvent
 
@@ -44,19 +45,72 @@ class Frame(bytes):
     """An event that is encoded already."""
 
 
+class Unseen(Frame):
+    """A frame that moves the reader's last id, or tells it nothing; no event."""
+
+
+class Sink(Protocol):
+    """Who takes the frames of a source that hands them over by itself."""
+
+    def push(self, piece: bytes, events: int, /) -> bool:
+        """Take frames, and return `True`; or refuse them, and come back when they can be taken."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Come back and read `items` again."""
+
+
+class Pushing(Protocol):
+    """A source that needs no task of its reader's while there is nothing to read.
+
+    Its `items` end when nothing is ready; `park` then says what that means.
+    """
+
+    @property
+    def stand_in(self) -> StandIn:
+        """In whose name frames are sent while there is no task."""
+        raise NotImplementedError
+
+    def park(self, sink: Sink) -> bool:
+        """Hand what comes to `sink` from now on; or return `False`: this was the end.
+
+        Until it has refused something, or is told to come back.
+        """
+        raise NotImplementedError
+
+    def unpark(self) -> None:
+        """Hand over no more: the reader comes back, or leaves."""
+
+    def never_again(self) -> None:
+        """Let `items` wait instead of ending, from now on: the reader has a task."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to stream, and never will be."""
+        raise NotImplementedError
+
+    def last(self, events: int, /) -> bytes | None:
+        """Return the stream's last frame, where the source says it; so many events were sent."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Outlet(Generic[T]):
     """A source as a connection reads it.
 
     Attributes:
-        items: what it yields, read once.
+        items: what it yields, read once; again after having been parked, where it can be.
         encode: make the frame of the item that was read last; raises as `encode` does.
         aclose: close the source.
+        pushing: the source as one that can be parked; `None` where it cannot.
+        resumes: its ids are resume points, so that none may come between from elsewhere.
     """
 
     items: AsyncIterable[T]
     encode: Callable[[T], bytes]
     aclose: Callable[[], Awaitable[None]]
+    pushing: Pushing | None = None
+    resumes: bool = False
 
 
 class HasOutlet(Protocol[T_co]):

@@ -3,8 +3,16 @@
 Knows the protocol between a coroutine and its task, and nothing of what is waited for.
 """
 
-from collections.abc import Coroutine, Generator
-from typing import Any, Protocol
+import asyncio
+
+# What the documentation of asyncio has for those who write tasks of their own.
+from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from types import CoroutineType
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -81,23 +89,99 @@ class Stepped(Coroutine[object, object, None]):
 
 
 class Resumed:
-    """Lets a coroutine that was stepped by hand go on where it waits."""
+    """Lets a coroutine that was stepped by hand go on where it waits; in a context, if given."""
 
-    __slots__ = ("_step", "_waits_for")
+    __slots__ = ("_context", "_step", "_waits_for")
 
-    def __init__(self, step: Coroutine[object, Any, None], waits_for: object) -> None:
+    def __init__(
+        self, step: Coroutine[object, Any, None], waits_for: object, context: Context | None = None
+    ) -> None:
         self._step = step
         self._waits_for = waits_for
+        self._context = context
 
     def __await__(self) -> Generator[object, object, None]:
         waits_for = self._waits_for
+        send, throw = self._step.send, self._step.throw
         while True:
             try:
                 try:
                     answer = yield waits_for
                 except BaseException as error:
-                    waits_for = self._step.throw(error)
+                    waits_for = self._stepped(throw, error)
                 else:
-                    waits_for = self._step.send(answer)
+                    waits_for = self._stepped(send, answer)
             except StopIteration:
                 return
+
+    def _stepped(self, step: Callable[[Any], object], value: object) -> object:
+        return step(value) if self._context is None else self._context.run(step, value)
+
+
+class StandIn:
+    """Begins coroutines without a task of their own; a task takes over each that has to wait.
+
+    Most sends end at once, and a task for each would cost more than the send. So it is begun in the
+    name of a task that stands by: `current_task()` is that one. If it has to wait, that task goes
+    on with it, so that a timeout or a cancel scope inside is left by the task that entered it; and
+    another one stands by for the next.
+
+    Invariants:
+    1. `_task` waits for `_handed`, and has no work yet.
+    """
+
+    __slots__ = ("_handed", "_loop", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self._handed: asyncio.Future[Resumed] | None = None
+
+    def begin(
+        self, context: Context, work: Callable[[T], Awaitable[None]], value: T
+    ) -> asyncio.Task[None] | None:
+        """Run `work(value)` as far as it goes without waiting; to be called outside of any task.
+
+        Raises:
+            Exception: what the work raises before it waits.
+
+        Returns `None` when it has ended, or the task that goes on with it.
+        """
+        task, handed = self._task, self._handed
+        if task is None or handed is None:
+            handed = self._handed = self._loop.create_future()
+            task = self._task = self._loop.create_task(_stand_by(handed))
+        _enter_task(self._loop, task)
+        try:
+            step, waits_for = context.run(_first_step, work, value)
+        except StopIteration:
+            return None
+        finally:
+            _leave_task(self._loop, task)
+        handed.set_result(Resumed(step, waits_for, context))
+        self._task = self._handed = None
+        return task
+
+    def close(self) -> None:
+        """Let nobody stand by."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = self._handed = None
+
+
+def _first_step(
+    work: Callable[[T], Awaitable[None]], value: T
+) -> tuple[Coroutine[object, Any, None], object]:
+    started = work(value)
+    step: Coroutine[object, Any, None] = (
+        started if isinstance(started, CoroutineType) else _awaiting(started)
+    )
+    return step, step.send(None)
+
+
+async def _awaiting(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _stand_by(handed: asyncio.Future[Resumed]) -> None:
+    await (await handed)

@@ -1,0 +1,610 @@
+"""Reading: one reader's way through one channel or several, as frames.
+
+Decides where to start, what to do when events are missing, what the ids are, and when there is
+nothing more; an index into each channel's ring while the reader keeps up, pages from the engine
+while it does not. Knows hubs and frames, nothing of how a stream is sent or of what is in an event.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from typed_sse.channels.cursor import MAX_CHANNELS, Cursor, channel_key, parsed, vector
+from typed_sse.channels.engine import EARLIEST, GapReason, Newest, Page
+from typed_sse.channels.hub import Hub
+from typed_sse.channels.live import Place
+from typed_sse.channels.ring import body_of, framed
+from typed_sse.control import EndInfo, GapInfo, StreamEnd, StreamGap
+from typed_sse.drain import farewell
+from typed_sse.errors import AccessDenied, EngineUnavailable, PayloadTooLarge
+from typed_sse.sources import Frame, Sink, Unseen
+from typed_sse.stepping import StandIn
+
+_FRAMES_AT_ONCE = 64
+
+# With more channels than this, an id for each event would be most of what is sent.
+_MOST_IN_EACH_ID = 8
+_CHECKPOINT_S = 1.0
+
+# How long to wait for an engine that is away where no channel says when it is back.
+_RETRY_S = 0.5
+
+_MOST_NEWEST = 10_000
+_LONGEST_ASKED = 200
+
+Snapshot: TypeAlias = Callable[[], Awaitable[tuple[Sequence[bytes], str]]]
+"""Loads a channel's state as frames, and the cursor that it is as of."""
+
+OnGap: TypeAlias = Literal["oldest", "latest", "close"] | Snapshot
+OnLag: TypeAlias = Literal["catch_up", "drop_oldest", "close"] | Callable[[bytes], str]
+
+Authorize: TypeAlias = Callable[[str], bool | Awaitable[bool]]
+"""Says whether the reader may read the channel of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A channel that is to be read.
+
+    Attributes:
+        name: its name; with a `/` at the end, every channel whose name begins so.
+        after: where to start, as a client says it.
+        on_gap: what follows a gap.
+        on_lag: what becomes of a reader that is not in the ring any more; a function makes the key
+            of a frame, and of each key the newest is delivered.
+        matches: whether a channel under the prefix is meant.
+    """
+
+    name: str
+    after: str | None
+    on_gap: OnGap
+    on_lag: OnLag
+    matches: Callable[[str], bool] = field(default=lambda _: True)
+
+
+class Reading:
+    """The frames of one subscription; see `Subscription` for what it promises.
+
+    Invariants:
+    1. `_places` has the place of each channel that is read; each is entered in its channel until
+       `aclose`.
+    2. While `_sink` is set the reading is parked: each place has an index, and `_ready` is empty.
+    3. `_at` has, where there are several channels, the cursor of the last event taken of each.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        targets: Sequence[Target],
+        reader: str | None,
+        authorize: Authorize | None,
+    ) -> None:
+        self.is_over = False
+        self.hub = hub
+        self.targets = targets
+        self.reader = reader
+        self.authorize = authorize
+        self.parks = False
+        self.skipped = 0
+        self._alone = len(targets) == 1 and not targets[0].name.endswith("/")
+        self._places: dict[str, Place] = {}
+        self._target_of: dict[Place, Target] = {}
+        self._at: dict[str, Cursor] = {}
+        self._prefixes: list[Target] = []
+        self._new: dict[str, Target] = {}
+        self._unsettled: list[Place] = []
+        self._ready: list[bytes] = []
+        self._sink: Sink | None = None
+        self._begun = self._closed = self._complete = False
+        self._resumed = True
+        self._last: bytes | None = None
+        self._failure: Exception | None = None
+        self._recheck: set[str] | None = None
+        self._relist = False
+        self._news: asyncio.Future[None] | None = None
+        self._unsaid = False
+        self._said_s = 0.0
+
+    @property
+    def stand_in(self) -> StandIn:
+        """In whose name frames are sent without a task."""
+        return self.hub.stand_in
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            if self._closed or self._complete:
+                raise StopAsyncIteration
+            try:
+                if not self._begun:
+                    await self._begin()
+                elif not await self._read_on():
+                    raise StopAsyncIteration
+            except EngineUnavailable:
+                await self._engine_is_back()
+        return self._ready.pop(0)
+
+    async def aclose(self) -> None:
+        """Leave every channel; nothing is read afterwards."""
+        self._closed = True
+        self.unpark()
+        self._ready.clear()
+        self.hub.closed(self)
+        for place in self._places.values():
+            place.live.leave(place)
+        self._places.clear()
+        self._target_of.clear()
+        for target in self._prefixes:
+            self.hub.unwatch_prefix(target.name, self)
+        self._prefixes.clear()
+
+    # As a source that can be parked.
+
+    def park(self, sink: Sink) -> bool:
+        """Hand what comes to `sink`."""
+        if self._complete or self._closed:
+            return False
+        self._sink = sink
+        for place in self._places.values():
+            place.live.parked[place] = None
+            place.live.flush_soon()
+        if self._something_to_do():
+            self.hub.loop.call_soon(self.wake)
+        return True
+
+    def unpark(self) -> None:
+        """Hand over no more."""
+        self._sink = None
+        for place in self._places.values():
+            place.live.parked.pop(place, None)
+
+    def never_again(self) -> None:
+        """Wait for what is new, instead of being parked."""
+        self.parks = False
+
+    def last(self, events: int, /) -> bytes | None:
+        """Return the last frame, once it is complete."""
+        if not self._complete:
+            return None
+        if self.is_over:
+            return b""
+        return StreamEnd(EndInfo(events=events)).encode() if self._last is None else self._last
+
+    # What the channels and the hub tell.
+
+    def deliver(self, place: Place, piece: bytes, stop: int) -> bool:
+        """Hand what is new in one channel to the sink."""
+        sink, start = self._sink, place.index
+        if sink is None or start is None:
+            return False
+        events = stop - start
+        if not self._alone:
+            cursors, frames = place.ring.cursors(start, stop), place.ring.frames(start, stop)
+            at = dict(self._at)
+            made = [
+                self._frame(place.live.name, cursor, body_of(frame))
+                for cursor, frame in zip(cursors, frames, strict=True)
+            ]
+            piece = b"".join([*made, self._checkpoint(due=True)])
+            if not piece:
+                return True
+            if not sink.push(piece, events):
+                self._at, self._unsaid = at, True
+                self.unpark()
+                return False
+            return True
+        if sink.push(piece, events):
+            return True
+        self.unpark()
+        return False
+
+    def wake(self) -> None:
+        """Come back from being parked, or from waiting."""
+        if self._sink is not None:
+            self._sink.resume()
+        elif self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def appeared(self, channel: str) -> None:
+        """A channel has its first event here."""
+        if channel in self._places or channel in self._new:
+            return
+        for target in self._prefixes:
+            if channel.startswith(target.name) and target.matches(channel):
+                self._new[channel] = target
+                self.wake()
+
+    def relist(self) -> None:
+        """Channels may have begun unheard."""
+        self._relist = True
+        self.wake()
+
+    def revoked(self, channel: str | None, reader: str | None) -> None:
+        """Permissions have changed; ask again, or end where there is nobody to ask."""
+        if reader is not None and reader != self.reader:
+            return
+        concerned = set(self._places) if channel is None else {channel} & set(self._places)
+        if not concerned:
+            return
+        if self.authorize is not None:
+            self._recheck = (self._recheck or set()) | concerned
+        elif reader is not None:
+            self._failure = AccessDenied(min(concerned))
+        else:
+            return  # a signal may have gone unheard, and nobody can be asked
+        self.wake()
+
+    def tick(self) -> None:
+        """Say where the reader is, where its ids are left out."""
+        if self._unsaid and self._sink is not None:
+            checkpoint = self._checkpoint(due=False)
+            if checkpoint and not self._sink.push(checkpoint, 0):
+                self._unsaid = True
+                self.unpark()
+
+    def _something_to_do(self) -> bool:
+        if self._failure is not None or self._recheck is not None or self._new or self._relist:
+            return True
+        return self._is_sealed() or any(place.index is None for place in self._places.values())
+
+    # The start.
+
+    async def _begin(self) -> None:
+        self.hub.opened(self)
+        for target in self.targets:
+            if target.name.endswith("/"):
+                await self._begin_prefix(target)
+            else:
+                await self._enter(target.name, target)
+        while self._unsettled:  # all of them, or what is left where the engine was away meanwhile
+            place = self._unsettled[-1]
+            await place.live.ready()
+            self._resumed = await self._settle(place) and self._resumed
+            self._unsettled.pop()
+        self._begun = True
+        if self._resumed and self._is_sealed():
+            self.is_over = self._complete = True
+        else:
+            self._say_where()
+
+    async def _begin_prefix(self, target: Target) -> None:
+        if target not in self._prefixes:
+            self._prefixes.append(target)
+            await self.hub.watch_prefix(target.name, self)
+        names = await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1)
+        for name in names:
+            if target.matches(name):
+                await self._enter(name, target)
+
+    async def _enter(self, name: str, target: Target) -> None:
+        if name in self._places:
+            return
+        if len(self._places) == MAX_CHANNELS:
+            raise PayloadTooLarge("channels in a subscription", MAX_CHANNELS + 1, MAX_CHANNELS)
+        await self._ask({name})
+        live = self.hub.follow(name)
+        place = self._places[name] = Place(live, self)
+        self._target_of[place] = target
+        live.enter(place)
+        self._unsettled.append(place)
+
+    async def _ask(self, channels: set[str]) -> None:
+        if self.authorize is None:
+            return
+        for channel in sorted(channels):
+            allowed = self.authorize(channel)
+            if inspect.isawaitable(allowed):
+                allowed = await allowed
+            if allowed is not True:
+                raise AccessDenied(channel)
+
+    async def _settle(self, place: Place) -> bool:
+        """Find where to start; return whether that is where the reader was."""
+        target, ring = self._target_of[place], place.ring
+        after = target.after
+        start = _start_of(after, place.live.name)
+        if start is _NEW:
+            # Under a prefix the reader had all there were; it has nothing of this one yet.
+            birth = Cursor(ring.tail.cursor.epoch, ring.tail.base, 0)
+            start, after = (birth, None) if target.name.endswith("/") else (Newest(0), None)
+        if isinstance(start, Newest):
+            place.index = ring.newest(start.events)
+            place.cursor = start
+            return False
+        if start is None:
+            await self._gap(place, GapReason.RESET, after)
+            return False
+        found = ring.locate(start)
+        if found is None:
+            page = await place.live.page(start)
+            found = page.gap
+        if isinstance(found, GapReason):
+            await self._gap(place, found, after)
+            return False
+        place.index, place.cursor = found, start
+        return True
+
+    def _say_where(self) -> None:
+        """Tell the reader where it is: it may be cut off before the first event."""
+        if self._alone:
+            (place,) = self._places.values()
+            cursor = place.at()
+            if cursor is not None and not self._ready:
+                self._ready.append(Unseen(framed(cursor, b"")))
+            return
+        for name, place in self._places.items():
+            cursor = place.at()
+            if cursor is not None:
+                self._at.setdefault(name, cursor)
+        checkpoint = self._checkpoint(due=False)
+        if checkpoint:
+            self._ready.append(Unseen(checkpoint))
+
+    # Reading on.
+
+    async def _read_on(self) -> bool:
+        """Make some frames ready; `False` when there is nothing now, or nothing any more."""
+        if self._failure is not None:
+            raise self._failure
+        if self._recheck is not None:
+            recheck, self._recheck = self._recheck, None
+            await self._ask(recheck)
+        if self._relist:
+            self._relist = False
+            await self._list_again()
+        while self._new:
+            await self._begin_new(*next(iter(self._new.items())))
+        for place in list(self._places.values()):
+            if place.index is None:
+                await self._read_page(place)
+            elif place.index < place.ring.head:
+                self._read_ring(place, place.index)
+        if self._ready:
+            checkpoint = self._checkpoint(due=True)
+            if checkpoint:
+                self._ready.append(Unseen(checkpoint))
+            return True
+        if any(place.index is None for place in self._places.values()):
+            return True  # a page without records; read on
+        if self._is_sealed():
+            self._complete = True
+            return False
+        if self.parks:
+            return False
+        await self._wait()
+        return True
+
+    def _read_ring(self, place: Place, start: int) -> None:
+        stop = min(place.ring.head, start + _FRAMES_AT_ONCE)
+        frames = place.ring.frames(start, stop)
+        if self._alone:
+            self._ready.extend(frames)
+        else:
+            for cursor, frame in zip(place.ring.cursors(start, stop), frames, strict=True):
+                self._add(place, cursor, body_of(frame))
+        place.index = stop
+
+    async def _read_page(self, place: Place) -> None:
+        """Read behind the place from the engine, and find back into the ring at the end."""
+        target = self._target_of[place]
+        if place.lagged and target.on_lag != "catch_up":
+            await self._lag(place, target.on_lag)
+            return
+        await place.live.ready()
+        page = await place.live.page(place.cursor)
+        if page.gap is not None:
+            reason = page.gap
+            if place.lagged and reason is GapReason.EVICTED:
+                reason = GapReason.OVERFLOW
+            cursor = place.at()
+            await self._gap(place, reason, None if cursor is None else str(cursor))
+            return
+        for record in page.records:
+            self._add(place, record.cursor, record.body)
+        self._moved(place, page)
+        await self._find_back(place, page)
+
+    def _moved(self, place: Place, page: Page) -> None:
+        if page.records:
+            place.cursor = page.records[-1].cursor
+        elif isinstance(place.cursor, Newest):
+            place.cursor = page.tail.cursor
+
+    async def _find_back(self, place: Place, page: Page) -> None:
+        if page.more or not isinstance(place.cursor, Cursor):
+            return
+        await place.live.ready()
+        found = place.ring.locate(place.cursor)
+        if isinstance(found, int):
+            place.index = found
+            place.lagged = False
+        elif found is not None:
+            await self._gap(place, found, str(place.cursor))
+        elif not page.records:
+            place.live.synchronise()  # the engine and the ring do not agree
+
+    async def _begin_new(self, name: str, target: Target) -> None:
+        """Read a channel that began while its prefix was read, from its beginning."""
+        await self._enter(name, target)
+        place = self._places[name]
+        await place.live.ready()
+        place.cursor = Cursor(place.ring.tail.cursor.epoch, place.ring.tail.base, 0)
+        found = place.ring.locate(place.cursor)
+        place.index = found if isinstance(found, int) else None
+        self._unsettled.clear()
+        self._at[name] = place.cursor
+        del self._new[name]
+
+    async def _list_again(self) -> None:
+        for target in self._prefixes:
+            for name in await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1):
+                self.appeared(name)
+
+    def _add(self, place: Place, cursor: Cursor, body: bytes) -> None:
+        frame = framed(cursor, body) if self._alone else self._frame(place.live.name, cursor, body)
+        if frame:
+            self._ready.append(frame if body else Unseen(frame))
+
+    def _frame(self, channel: str, cursor: Cursor, body: bytes) -> bytes:
+        """Return the frame of an event of one of several channels."""
+        self._at[channel] = cursor
+        if len(self._places) <= _MOST_IN_EACH_ID and len(self._at) == len(self._places):
+            return framed(vector(self._at), body)
+        self._unsaid = True
+        return body
+
+    def _checkpoint(self, *, due: bool) -> bytes:
+        """Return a frame that only says where the reader is; where `due`, only if it is time.
+
+        None, while the place in one of the channels has no name yet: it would be left out, and be
+        taken for new.
+        """
+        if len(self._at) < len(self._places):
+            return b""
+        if due and (not self._unsaid or self.hub.loop.time() - self._said_s < _CHECKPOINT_S):
+            return b""
+        self._unsaid = False
+        self._said_s = self.hub.loop.time()
+        return framed(vector(self._at), b"")
+
+    def _at_the_seal(self, place: Place) -> bool:
+        return place.index is not None and place.ring.tail.sealed and place.index == place.ring.head
+
+    def _is_sealed(self) -> bool:
+        return not self._prefixes and all(map(self._at_the_seal, self._places.values()))
+
+    async def _wait(self) -> None:
+        news = self._news = self.hub.loop.create_future()
+        for place in self._places.values():
+            place.live.waiting.add(news)
+        try:
+            async with asyncio.timeout(_CHECKPOINT_S if self._unsaid else None):
+                await news
+        except TimeoutError:
+            self._ready.append(Unseen(self._checkpoint(due=False)))  # at least the empty frame
+        finally:
+            self._news = None
+            for place in self._places.values():
+                place.live.waiting.discard(news)
+
+    async def _engine_is_back(self) -> None:
+        """Wait until the engine that was away is there again."""
+        if not self._places:
+            await asyncio.sleep(_RETRY_S)
+        for place in list(self._places.values()):
+            place.live.synchronise()
+            await place.live.ready()
+
+    # What cannot be continued.
+
+    async def _gap(self, place: Place, reason: GapReason, asked: str | None) -> None:
+        """Tell the reader that events are missing, then do what the channel has declared."""
+        on_gap = self._target_of[place].on_gap
+        await place.live.ready()
+        ring = place.ring
+        first: Cursor | None = ring.tail.cursor
+        state: Sequence[bytes] = ()
+        if on_gap == "oldest":
+            page = await place.live.page(EARLIEST)
+            first = page.records[0].cursor if page.records else page.tail.cursor
+            place.index, place.cursor = None, EARLIEST
+        elif callable(on_gap):
+            state, as_of = await on_gap()
+            start = _start_of(as_of, place.live.name)
+            first = start if isinstance(start, Cursor) else None
+            place.index, place.cursor = None, first or Newest(0)
+        else:
+            place.index, place.cursor = ring.head, ring.tail.cursor
+        place.lagged = False
+        if asked is not None and len(asked) > _LONGEST_ASKED:
+            asked = None
+        info = GapInfo(
+            channel=place.live.name,
+            reason=reason.value,
+            asked=asked,
+            first=None if first is None else str(first),
+        )
+        self._ready.append(Frame(StreamGap(info).encode()))
+        self._ready.extend(state)
+        if on_gap == "close":
+            # Whoever comes back is to start anew, and not to hear of the same gap again.
+            self._ready.append(Unseen(b"id\n\n"))
+            self._complete = True
+        elif on_gap == "latest":
+            self._say_id_of(place)
+
+    def _say_id_of(self, place: Place) -> None:
+        cursor = place.at()
+        if cursor is None:
+            return
+        self._at[place.live.name] = cursor
+        frame = framed(cursor, b"") if self._alone else self._checkpoint(due=False)
+        if frame:
+            self._ready.append(Unseen(frame))
+
+    async def _lag(self, place: Place, on_lag: OnLag) -> None:
+        """Do what the channel has declared for a reader that is too slow."""
+        cursor = place.at()
+        asked = None if cursor is None else str(cursor)
+        if on_lag == "close":
+            self._last = farewell()
+            self._complete = True
+        elif callable(on_lag):
+            await self._newest_of_each(place, on_lag)
+        else:
+            await place.live.ready()
+            ring = place.ring
+            place.index = ring.base
+            place.lagged = False
+            first = ring.cursors(ring.base, ring.base + 1)
+            info = GapInfo(
+                channel=place.live.name,
+                reason="overflow",
+                asked=asked,
+                first=str(first[0]) if first else None,
+            )
+            self._ready.append(Frame(StreamGap(info).encode()))
+
+    async def _newest_of_each(self, place: Place, key_of: Callable[[bytes], str]) -> None:
+        """Deliver, of what the reader has missed, the newest of each key."""
+        newest: dict[str, tuple[Cursor, bytes]] = {}
+        while True:
+            await place.live.ready()
+            page = await place.live.page(place.cursor)
+            if page.gap is not None:
+                break
+            for record in page.records:
+                key = key_of(record.body)
+                self.skipped += key in newest
+                newest.pop(key, None)  # the order is that of the newest
+                newest[key] = record.cursor, record.body
+                if len(newest) > _MOST_NEWEST:
+                    del newest[next(iter(newest))]
+            self._moved(place, page)
+            if not page.more:
+                break
+        for cursor, body in newest.values():
+            self._add(place, cursor, body)
+        place.lagged = False
+
+
+def _start_of(after: str | None, channel: str) -> Cursor | Newest | None:
+    """Return where a client asks to start; `None` for what is no cursor of ours."""
+    if not after or after == "latest":
+        return Newest(0)
+    if after == "earliest":
+        return EARLIEST
+    if after.startswith("-") and after[1:].isdecimal() and len(after) <= 6:
+        return Newest(min(int(after[1:]), _MOST_NEWEST))
+    point = parsed(after)
+    if isinstance(point, Mapping):
+        # A channel that the set did not have then is new to the reader.
+        return point.get(channel_key(channel), _NEW)
+    return point
+
+
+_NEW = Newest(-1)

@@ -1,0 +1,86 @@
+"""URLs of engines: which engine a URL stands for. Knows their names, and imports the one."""
+
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+
+from typed_sse.channels.engine import DEFAULT_TIMEOUT_S, Engine
+from typed_sse.errors import InvalidField
+
+_FORMS = "memory://, sqlite:///path/to/file, redis://host, rediss://host, nats://host"
+
+
+def engine_of(url: str) -> Engine:
+    """Make the engine that a URL stands for; it is connected when it is started.
+
+    `memory://`; `sqlite:///relative/path` or `sqlite:////absolute/path`; `redis://`, `rediss://`,
+    `valkey://`, `unix://`; `nats://`, `tls://`. All take `?timeout_s=5`; SQLite takes
+    `synchronous=full`, Redis `namespace=…`, NATS `stream=…` and `replicas=3`. Whatever else a URL
+    of Redis has is for its client.
+
+    Raises:
+        InvalidField: the URL is none of these, or has an option that its engine does not have.
+        ImportError: the engine's library is not installed; the message says which extra it is.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    try:
+        timeout_s = float(options.pop("timeout_s", DEFAULT_TIMEOUT_S))
+    except ValueError:
+        timeout_s = 0.0
+    if not 0 < timeout_s <= 3600:
+        raise InvalidField("timeout_s", parts.query, "give seconds, above 0, at most 3600")
+    match parts.scheme:
+        case "memory":
+            from typed_sse.channels.memory import MemoryEngine
+
+            _nothing_left(options)
+            return MemoryEngine()
+        case "sqlite":
+            from typed_sse.channels.sqlite import SqliteEngine
+
+            path = unquote(parts.path.removeprefix("/"))
+            if parts.netloc or not path:
+                raise InvalidField("url", url, "write sqlite:///relative or sqlite:////absolute")
+            synchronous = options.pop("synchronous", "normal")
+            _nothing_left(options)
+            if synchronous not in ("normal", "full"):
+                raise InvalidField("synchronous", synchronous, "give normal or full")
+            level: Literal["normal", "full"] = "full" if synchronous == "full" else "normal"
+            return SqliteEngine(path, timeout_s=timeout_s, synchronous=level)
+        case "redis" | "rediss" | "unix" | "valkey" | "valkeys":
+            try:
+                from typed_sse.channels.redis import RedisEngine
+            except ModuleNotFoundError as error:
+                raise _not_installed("redis") from error
+            namespace = options.pop("namespace", "typed-sse")
+            scheme = {"valkey": "redis", "valkeys": "rediss"}.get(parts.scheme, parts.scheme)
+            plain = _with(parts._replace(scheme=scheme), options)
+            return RedisEngine(plain, timeout_s=timeout_s, namespace=namespace)
+        case "nats" | "tls":
+            try:
+                from typed_sse.channels.nats import NatsEngine
+            except ModuleNotFoundError as error:
+                raise _not_installed("nats") from error
+            stream = options.pop("stream", "typed_sse")
+            replicas = options.pop("replicas", "1")
+            _nothing_left(options)
+            if not replicas.isdecimal() or not 1 <= int(replicas) <= 5:
+                raise InvalidField("replicas", replicas, "give 1 to 5")
+            plain = _with(parts, {})
+            return NatsEngine(plain, timeout_s=timeout_s, stream=stream, replicas=int(replicas))
+        case _:
+            raise InvalidField("url", parts.scheme, f"give one of {_FORMS}")
+
+
+def _with(parts: SplitResult, options: dict[str, str]) -> str:
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    return urlunsplit(parts._replace(query=query))
+
+
+def _nothing_left(options: dict[str, str]) -> None:
+    for name, value in options.items():
+        raise InvalidField(name, value, "is no option of this engine")
+
+
+def _not_installed(extra: str) -> ImportError:
+    return ImportError(f"channels on {extra} need an extra: pip install 'typed-sse[{extra}]'")

@@ -1,0 +1,164 @@
+"""LiveConnection: a connection without a task while its source has nothing to read.
+
+What many readers share is handed to each of them as it comes, in the turn of whoever has it: that
+costs a reader no task, no queue and no wake-up. Where a send has to wait, or the reader has fallen
+behind, the connection goes back to reading in a task of its own. Knows what `connection` knows.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+from typed_sse.connection import ClientGoneError, Connection, Message
+from typed_sse.registry import StreamRecord
+from typed_sse.sources import Outlet, Pushing, Unseen
+
+# After so many sends in a row that had to wait, a task of the connection's own is cheaper.
+_WAITS_IN_A_ROW = 3
+
+# The headers that say what a body is; a 204 has none.
+_OF_A_BODY = (b"content-type", b"content-length")
+
+
+class LiveConnection(Connection):
+    """The sending side of one client's stream whose source can be parked.
+
+    Invariants, beside those of `Connection`:
+    8. While it is parked, and only then, the source may call `push`.
+    9. `_behind` is set where `push` has refused something; then whoever ends the send that is under
+       way starts a task again, which reads it.
+    """
+
+    __slots__ = ("_behind", "_data_sender", "_pushed", "_pushing", "_source", "_waits")
+
+    _source: Outlet[object]
+    _data_sender: Callable[[], Coroutine[object, object, object]] | None
+    _pushing: Pushing
+
+    def stream(
+        self,
+        source: Outlet[object],
+        data_sender: Callable[[], Coroutine[object, object, object]] | None,
+    ) -> None:
+        """Send the whole response and close the source, in a task while there is need of one."""
+        if source.pushing is None:
+            raise TypeError("a source that cannot be parked needs a plain Connection")
+        self._source, self._data_sender, self._pushing = source, data_sender, source.pushing
+        self._behind = False
+        self._waits = 0
+        self._pushed = (0, 0)
+        self._frames = replace(self._frames, end=_Ending(source.pushing, self._frames.end))
+        super().stream(source, data_sender)
+
+    def stop(self) -> None:
+        """Cancel the stream where it stands; parked without helpers, it only hears no more."""
+        super().stop()
+        if self.parked:
+            self._pushing.unpark()
+            if self._helpers:
+                self._wake()
+
+    def push(self, piece: bytes, events: int, /) -> bool:
+        """Send frames, as far as that goes without waiting; `False` while another send is on."""
+        if self._sending_since is not None:
+            self._behind = True
+            return False
+        now_s = self._sending_since = self.loop.time()
+        message = {"type": "http.response.body", "body": piece, "more_body": True}
+        try:
+            sending = self._pushing.stand_in.begin(self.context, self._send, message)
+        except Exception as error:
+            self._sending_since = None
+            self._not_pushed(error, events)
+            return True
+        if sending is None:
+            self._sending_since = None
+            self._waits = 0
+            self._sent_at = self._record.last_send_at = now_s
+            self._record.events += events
+            self._record.bytes += len(piece)
+        else:
+            self._waits += 1
+            self._behind = self._waits >= _WAITS_IN_A_ROW
+            if self._behind:
+                self._pushing.never_again()
+            self._pushed = len(piece), events
+            self._helpers = self._helpers or set()
+            self._helpers.add(sending)
+            sending.add_done_callback(self._sent_beside)
+        return True
+
+    def resume(self) -> None:
+        """Start a task again, which reads the source and parks again, or ends."""
+        if self.parked:
+            self.parked = self._behind = False
+            self._pushing.unpark()
+            super().stream(self._source, self._data_sender)
+
+    def _wake(self) -> None:
+        self.resume()
+
+    def _park(self) -> None:
+        if self._parting or self.cancelled or self.failure is not None:
+            return
+        if self._pushing.park(self):
+            self.parked = True
+            self._task = None
+        elif self._pushing.is_over and self._start is not None:
+            self._start = _without_content(self._start)
+
+    def _events_ready(self) -> int:
+        return sum(not isinstance(frame, Unseen) for frame in self._batch)
+
+    async def _put(self, body: bytes, events: int = 0, *, more: bool = True) -> None:
+        try:
+            await super()._put(body, events, more=more)
+        finally:
+            if self._behind:
+                self.resume()
+
+    def _sent_beside(self, sending: asyncio.Task[None]) -> None:
+        if self._helpers is not None:
+            self._helpers.discard(sending)
+        size, events = self._pushed
+        self._sending_since = None
+        self._sent_at = self._record.last_send_at = self.loop.time()
+        if self._sent is not None:
+            self._sent.set()
+            self._sent = None
+        error = asyncio.CancelledError() if sending.cancelled() else sending.exception()
+        if error is None:
+            self._record.events += events
+            self._record.bytes += size
+        else:
+            self._not_pushed(error, events)
+        if self._behind:
+            self.resume()
+
+    def _not_pushed(self, error: BaseException, events: int) -> None:
+        self._record.dropped += events
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            self.gone = True
+            self._failed_beside(ClientGoneError())
+        elif isinstance(error, Exception):
+            self._broken = True
+            self._failed_beside(error)
+
+
+class _Ending:
+    """Makes the last frame: the source's own, where it has one."""
+
+    __slots__ = ("_by_default", "_pushing")
+
+    def __init__(self, pushing: Pushing, by_default: Callable[[StreamRecord], bytes]) -> None:
+        self._pushing = pushing
+        self._by_default = by_default
+
+    def __call__(self, record: StreamRecord) -> bytes:
+        last = self._pushing.last(record.events)
+        return self._by_default(record) if last is None else last
+
+
+def _without_content(start: Message) -> Message:
+    headers = [header for header in start["headers"] if header[0] not in _OF_A_BODY]
+    return {**start, "status": 204, "headers": headers}
