@@ -81,6 +81,7 @@ class Connection:
         gone: a send has found that the client is no longer there.
         cancelled: this class has cancelled the stream; a cancellation without it is the source's.
         failure: what the source, a keep-alive, a send or the data sender has ended the stream with.
+        task: what sends, and closes the source; `None` when it has ended, or is parked.
         raised: what has come out of its task: that the source was cancelled by itself, or worse.
         parked: it has no task while the source has nothing to read, which it tells us by itself.
 
@@ -95,7 +96,7 @@ class Connection:
        there: an ending that can wait for a send does not take from the reader what was yielded.
     6. `_cancellable` is set while the task reads or sends, and not while it closes the source or
        waits for helpers: a `finally` is not cut short.
-    7. While it is parked, nobody has closed the source, `_task` is not set, and the response has
+    7. While it is parked, nobody has closed the source, `task` is not set, and the response has
        begun; `_wake` starts another task for whatever takes time.
     """
 
@@ -122,7 +123,6 @@ class Connection:
         "_sent_at",
         "_spoke",
         "_start",
-        "_task",
         "_timing",
         "_transport",
         "_wheel",
@@ -138,6 +138,7 @@ class Connection:
         "raised",
         "reading",
         "started",
+        "task",
         "when_over",
     )
 
@@ -174,7 +175,7 @@ class Connection:
         self._opened_at = self._sent_at = self.loop.time()
         self._retires_at = self._opened_at + timing.lifetime_s
         self._retires_by = EndCause.LIFETIME
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.context = copy_context()
         self._wheel = wheel_of(self.loop)
         self._spoke: int | None = None
@@ -195,15 +196,10 @@ class Connection:
         `failure` or `raised` is set at its end where the stream did not end well.
         """
         work = Stepped(self, self._run(source, data_sender))
-        task = self._task = self.loop.create_task(work, context=self.context)
+        task = self.task = self.loop.create_task(work, context=self.context)
         task.add_done_callback(self._done)
         if self.cancelled and self._cancellable:
             task.cancel()  # an eager task has made its first step already
-
-    @property
-    def task(self) -> "asyncio.Task[None] | None":
-        """The task that sends and closes the source; `None` when it has ended, or is parked."""
-        return self._task
 
     def cause(self, *, client_left: bool) -> EndCause:
         """Return why the stream has ended."""
@@ -267,15 +263,15 @@ class Connection:
 
     def _cancel(self) -> None:
         self.cancelled = True
-        if self._cancellable and self._task is not None:
+        if self._cancellable and self.task is not None:
             # Once: what the source does in answer is not to be cut short.
             self._cancellable = False
-            self._task.cancel()
+            self.task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        if task is not self._task:
+        if task is not self.task:
             return  # it was parked meanwhile
-        self._task = None  # no circle: the task has the coroutine that has the connection
+        self.task = None  # no circle: the task has the coroutine that has the connection
         self.raised = asyncio.CancelledError() if task.cancelled() else task.exception()
         self._end()
 
@@ -300,14 +296,15 @@ class Connection:
                             self._help(data_sender)
                     if not self._parting and not self.cancelled:
                         await self._put_all(source)
-                        self._park()
+                        if source.pushing is not None:
+                            self._park()
                 finally:
                     if not self.parked:
                         await source.aclose()
             except asyncio.CancelledError:
-                if not self._parting or self._task is None:
+                if not self._parting or self.task is None:
                     raise
-                self._task.uncancel()
+                self.task.uncancel()
             except Exception as error:
                 self._note(error)
             if self.parked:
@@ -402,7 +399,7 @@ class Connection:
         return None
 
     def _put_batch(self) -> Coroutine[object, object, None]:
-        events = self._events_ready()
+        events = len(self._batch)
         try:
             piece = b"".join(self._batch)
         except BaseException:
@@ -411,9 +408,6 @@ class Connection:
         finally:
             self._batch.clear()
         return self._put(piece, events)
-
-    def _events_ready(self) -> int:
-        return len(self._batch)
 
     async def _put_last(self) -> None:
         """Say how the stream has ended, unless nobody is there or it has not begun to fail at."""

@@ -24,6 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from typed_sse.channels.subscription import Subscription
+from typed_sse.control import StreamEnd, StreamGap
 from typed_sse.declared import stream_data, table, wire_example
 from typed_sse.dependencies import asks_to_stay, check_scope, dependencies_of
 from typed_sse.errors import InvalidDeclaration, UndeclaredEvent
@@ -58,7 +60,7 @@ _STREAMS = "__streams__"
 Respond = Callable[[AsyncIterable[Sendable]], EventSourceResponse]
 
 
-def _last_event_id(
+async def _last_event_id(  # async: FastAPI would run it in a thread
     header: Annotated[
         str | None,
         Header(
@@ -121,9 +123,10 @@ class EventRouter(APIRouter):
     - a generator function streams what it yields. Its annotation is the declaration, as for
       `event_source`;
     - a function whose annotation says that it returns a stream (`EventStream[...]`,
-      `AsyncIterator[...]`, `Iterator[...]`, `EventSourceResponse`, or a union with one of these)
-      streams what it returns. It may return another `Response` instead, which is sent as it is, or
-      `None`, which is answered with 204: an `EventSource` does not come back then;
+      `AsyncIterator[...]`, `Iterator[...]`, `Subscription[...]`, `EventSourceResponse`, or a union
+      with one of these) streams what it returns. It may return another `Response` instead, which is
+      sent as it is, or `None`, which is answered with 204: an `EventSource` does not come back
+      then;
     - every other operation is FastAPI's own.
 
     Dependencies are closed before the stream starts. One that is to live as long as the stream says
@@ -444,9 +447,15 @@ def _streaming(
         parameters=parameters, return_annotation=Response
     )
     declared = events if isinstance(events, EventUnion) else None
+    subscribes = _subscribes(streamed)
     if declared is not None:
         declared |= EventUnion(respond(of_union((), None)).control_events)
-    may_be_over = any(member is NoneType for member in members(signature.return_annotation))
+        resumes = any(mark.dependency is _last_event_id for mark in dependencies.values())
+        if subscribes or (resumes and not is_generator):
+            declared |= EventUnion[BaseEvent[object]](StreamGap | StreamEnd)
+    may_be_over = subscribes or any(
+        member is NoneType for member in members(signature.return_annotation)
+    )
     endpoint.__dict__[_STREAMS] = _Declaration(declared, may_be_over)
     del endpoint.__dict__["__wrapped__"]
     return endpoint
@@ -470,6 +479,11 @@ def _streamed(annotation: object) -> object | None:
         ):
             return member
     return None
+
+
+def _subscribes(annotation: object) -> bool:
+    kind = get_origin(annotation) or annotation
+    return isinstance(kind, type) and issubclass(kind, Subscription)
 
 
 def _events(

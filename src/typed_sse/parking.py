@@ -29,7 +29,7 @@ class LiveConnection(Connection):
        way starts a task again, which reads it.
     """
 
-    __slots__ = ("_behind", "_data_sender", "_pushed", "_pushing", "_source", "_waits")
+    __slots__ = ("_behind", "_data_sender", "_pushed", "_pushing", "_source", "_unseen", "_waits")
 
     _source: Outlet[object]
     _data_sender: Callable[[], Coroutine[object, object, object]] | None
@@ -45,7 +45,7 @@ class LiveConnection(Connection):
             raise TypeError("a source that cannot be parked needs a plain Connection")
         self._source, self._data_sender, self._pushing = source, data_sender, source.pushing
         self._behind = False
-        self._waits = 0
+        self._waits = self._unseen = 0
         self._pushed = (0, 0)
         self._frames = replace(self._frames, end=_Ending(source.pushing, self._frames.end))
         super().stream(source, data_sender)
@@ -103,14 +103,17 @@ class LiveConnection(Connection):
             return
         if self._pushing.park(self):
             self.parked = True
-            self._task = None
+            self.task = None
         elif self._pushing.is_over and self._start is not None:
             self._start = _without_content(self._start)
 
-    def _events_ready(self) -> int:
-        return sum(not isinstance(frame, Unseen) for frame in self._batch)
+    def _put_batch(self) -> Coroutine[object, object, None]:
+        self._unseen = sum(isinstance(frame, Unseen) for frame in self._batch)
+        return super()._put_batch()
 
     async def _put(self, body: bytes, events: int = 0, *, more: bool = True) -> None:
+        events -= self._unseen
+        self._unseen = 0
         try:
             await super()._put(body, events, more=more)
         finally:

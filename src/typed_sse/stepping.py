@@ -10,7 +10,7 @@ from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPriv
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -173,9 +173,9 @@ def _first_step(
     work: Callable[[T], Awaitable[None]], value: T
 ) -> tuple[Coroutine[object, Any, None], object]:
     started = work(value)
-    step: Coroutine[object, Any, None] = (
-        started if isinstance(started, CoroutineType) else _awaiting(started)
-    )
+    if not isinstance(started, CoroutineType):
+        started = _awaiting(started)
+    step = cast("Coroutine[object, Any, None]", started)
     return step, step.send(None)
 
 

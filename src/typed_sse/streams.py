@@ -14,6 +14,8 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
+    Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -36,7 +38,7 @@ from typing import (
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.signatures import aliased, closure_of, name_of, signature_of
-from typed_sse.sources import Closable, Outlet, encode, opened
+from typed_sse.sources import Closable, Frame, Outlet, encode, opened, outlet_of
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,11 +58,13 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
 
     Attributes:
         events: the closed union of what it carries, or `None` where nobody declared one.
+        behind: what it is merged of; `None` for a stream of its own.
+        check: raises `UndeclaredEvent` at what it may not carry.
         ag_running: whether a read is under way, by the name that async generators have for it.
             aiostream asks before it closes a source: one that is being read it cancels instead.
     """
 
-    __slots__ = ("_behind", "_check", "_running", "_source", "ag_running", "events")
+    __slots__ = ("_running", "_source", "ag_running", "behind", "check", "events")
 
     def __init__(
         self,
@@ -71,11 +75,11 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
     ) -> None:
         # With streams behind it that number their own events, it passes them on as they are.
         self._source = source
-        self._behind = behind
+        self.behind = behind
         self._running = 0
         self.events = events
         self.ag_running = False
-        self._check = _check_any if events is None else events.check
+        self.check = _check_any if events is None else events.check
 
     async def __anext__(self) -> T_co:
         self.ag_running = True
@@ -83,10 +87,10 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
             event = await self._source.__anext__()
         finally:
             self.ag_running = False
-        if self._behind is not None:
+        if self.behind is not None:
             return event
         try:
-            self._check(event)
+            self.check(event)
         except UndeclaredEvent:
             await self.aclose()
             raise
@@ -95,13 +99,24 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         own = cast("BaseEvent[object]", event)
         return event if own.id is not None else cast("T_co", own.with_id(running))
 
-    def outlet(self) -> Outlet[T_co]:
+    def outlet(self) -> Outlet[Any]:
         """Return the stream as a connection reads it: checked, numbered and encoded in one step."""
-        encode_item = self._encode if self._behind is None else encode
-        return Outlet(self._source, encode_item, self.aclose)
+        if self.behind is None:
+            return Outlet(self._source, self._encode, self.aclose)
+        lanes = [(lane, outlet_of(lane)) for lane in _lanes(self)]
+        if not any(outlet.resumes for _, outlet in lanes):
+            return Outlet(self._source, encode, self.aclose)
+        frames = _merged([_frames(lane, outlet) for lane, outlet in lanes])
+
+        async def aclose() -> None:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self.aclose)
+                stack.push_async_callback(frames.aclose)
+
+        return Outlet(frames, _as_it_is, aclose, resumes=True)
 
     def _encode(self, event: Any) -> bytes:
-        self._check(event)
+        self.check(event)
         running = self._running
         self._running = running + 1
         frame: bytes = event.encode(id=running)
@@ -115,14 +130,55 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         Cancellation: as in any async generator, a cancellation that arrives while a `finally`
             waits is raised there; a merge still waits until every source is closed.
         """
-        if not self._behind:
+        if not self.behind:
             await self._source.aclose()
             return
         async with AsyncExitStack() as stack:
             # A generator that never started does not run its `finally`, so nobody closed these.
-            for source in self._behind:
+            for source in self.behind:
                 stack.push_async_callback(source.aclose)
             stack.push_async_callback(self._source.aclose)
+
+
+def _as_it_is(frame: bytes) -> bytes:
+    return frame
+
+
+def _lanes(stream: EventStream[object]) -> Iterator[Closable[object]]:
+    """Yield what a merge is made of, merges within it taken apart."""
+    for lane in stream.behind or ():
+        if isinstance(lane, EventStream) and lane.behind is not None:
+            yield from _lanes(lane)
+        else:
+            yield lane
+
+
+async def _frames(lane: Closable[object], outlet: Outlet[Any]) -> AsyncGenerator[bytes, None]:
+    """Yield the frames of one of several streams whose ids together are resume points."""
+    if outlet.pushing is not None:
+        outlet.pushing.never_again()
+    check = lane.check if isinstance(lane, EventStream) else None
+    try:
+        async for item in outlet.items:
+            if outlet.resumes:
+                yield outlet.encode(item)
+                continue
+            if check is not None:
+                check(item)
+            _check_without_id(item)
+            yield Frame(encode(item))
+    finally:
+        await outlet.aclose()
+
+
+def _check_without_id(item: object) -> None:
+    if isinstance(item, Mapping):
+        own = cast("Mapping[str, object]", item).get("id")
+    else:
+        own = getattr(item, "id", None)
+    if own is not None:
+        reason = "beside the events of a channel, whose ids are resume points, give it none"
+        raise InvalidField("id", own, reason)
 
 
 def _check_any(event: object) -> None:
@@ -283,6 +339,10 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
         InvalidDeclaration: two of the streams have different events under one name.
         InvalidField: a source is not iterable, or given twice, or there is none.
 
+    Subscriptions to channels become one, whose ids say where the reader is in all of them: who
+    comes back with one `Last-Event-ID` resumes in each. What other streams yield beside them has no
+    ids then: their running ones are left out, and one of its own is an `InvalidField`.
+
     Ordering: the events of one source keep their order; across sources it is the order of arrival,
         and a source that is always ready gets one event in before each other that is ready gets
         its own. Ids stay as they are: streams that number their own events both start at 0.
@@ -298,11 +358,30 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
         raise InvalidField("sources", sources, "give at least one stream")
     if len({id(source) for source in sources}) < len(sources):
         raise InvalidField("sources", sources, "a stream is read once; make a second one")
+    sources = _joined(sources)
+    if len(sources) == 1 and isinstance(sources[0], EventStream):
+        return sources[0]
     lanes = [opened(source) for source in sources]
     unions = [source.events for source in sources if isinstance(source, EventStream)]
     known = [union for union in unions if union is not None]
     events = reduce(lambda a, b: a | b, known) if len(known) == len(sources) else None
     return EventStream(_merged(lanes), events, behind=lanes)
+
+
+class _Joins(Protocol):
+    """A stream that can be read as one with others of its kind."""
+
+    def joined(self, others: Sequence[Any], /) -> EventStream[Any]:
+        """Return one stream for this and others; those are not read themselves."""
+        raise NotImplementedError
+
+
+def _joined(sources: tuple[AsyncIterable[Any], ...]) -> tuple[AsyncIterable[Any], ...]:
+    joining = [source for source in sources if callable(getattr(type(source), "joined", None))]
+    if len(joining) < 2:
+        return sources
+    others = tuple(source for source in sources if source not in joining)
+    return (cast("_Joins", joining[0]).joined(joining[1:]), *others)
 
 
 class _Ended:

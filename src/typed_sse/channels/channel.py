@@ -96,8 +96,8 @@ class Channel(Generic[E]):
         self.events: EventUnion[E] = EventUnion(events)
         self._hub = hub
         self._retain = retain
-        self._on_gap = on_gap
-        self._on_lag = on_lag
+        self._on_gap: Literal["oldest", "latest", "close"] | LoadSnapshot[E] = on_gap
+        self._on_lag: Literal["catch_up", "drop_oldest", "close"] | LatestBy[E] = on_lag
         self._parameters = frozenset(_PARAMETER.findall(name))
         _check_name(_PARAMETER.sub("x", name) if self._parameters else name)
 

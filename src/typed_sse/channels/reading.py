@@ -182,6 +182,8 @@ class Reading:
         if sink is None or start is None:
             return False
         events = stop - start
+        if place.ring.tail.sealed:
+            events = sum(not isinstance(each, Unseen) for each in place.ring.frames(start, stop))
         if not self._alone:
             cursors, frames = place.ring.cursors(start, stop), place.ring.frames(start, stop)
             at = dict(self._at)

@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import GapReason, Record, Tail
+from typed_sse.sources import Unseen
 
 _position = attrgetter("pos")
 
@@ -46,6 +47,8 @@ class Ring:
     def append(self, record: Record) -> None:
         """Add a record's frame."""
         frame = framed(record.cursor, record.body)
+        if not record.body:
+            frame = Unseen(frame)
         tail = self.tail
         if not self._frames and record.prev != tail.cursor.pos:
             # The first of the newest: in front of it is the channel's beginning, or nobody knows.
