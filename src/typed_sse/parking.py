@@ -7,9 +7,10 @@ behind, the connection goes back to reading in a task of its own. Knows what `co
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import replace
 
-from typed_sse.connection import ClientGoneError, Connection, Message
+from typed_sse.connection import ClientGoneError, Connection, Message, Send
 from typed_sse.registry import StreamRecord
 from typed_sse.sources import Outlet, Pushing, Unseen
 
@@ -29,7 +30,16 @@ class LiveConnection(Connection):
        way starts a task again, which reads it.
     """
 
-    __slots__ = ("_behind", "_data_sender", "_pushed", "_pushing", "_source", "_unseen", "_waits")
+    __slots__ = (
+        "_begin",
+        "_behind",
+        "_data_sender",
+        "_pushed",
+        "_pushing",
+        "_source",
+        "_unseen",
+        "_waits",
+    )
 
     _source: Outlet[object]
     _data_sender: Callable[[], Coroutine[object, object, object]] | None
@@ -44,6 +54,8 @@ class LiveConnection(Connection):
         if source.pushing is None:
             raise TypeError("a source that cannot be parked needs a plain Connection")
         self._source, self._data_sender, self._pushing = source, data_sender, source.pushing
+        self._begin: Callable[[Context, Send, Message], asyncio.Task[None] | None]
+        self._begin = source.pushing.stand_in.begin
         self._behind = False
         self._waits = self._unseen = 0
         self._pushed = (0, 0)
@@ -63,21 +75,20 @@ class LiveConnection(Connection):
         if self._sending_since is not None:
             self._behind = True
             return False
-        now_s = self._sending_since = self.loop.time()
         message = {"type": "http.response.body", "body": piece, "more_body": True}
         try:
-            sending = self._pushing.stand_in.begin(self.context, self._send, message)
+            sending = self._begin(self.context, self._send, message)
         except Exception as error:
-            self._sending_since = None
             self._not_pushed(error, events)
             return True
+        record = self._record
         if sending is None:
-            self._sending_since = None
             self._waits = 0
-            self._sent_at = self._record.last_send_at = now_s
-            self._record.events += events
-            self._record.bytes += len(piece)
+            self._sent_at = record.last_send_at = self.loop.time()
+            record.events += events
+            record.bytes += len(piece)
         else:
+            self._sending_since = self.loop.time()
             self._waits += 1
             self._behind = self._waits >= _WAITS_IN_A_ROW
             if self._behind:

@@ -10,7 +10,7 @@ from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPriv
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class StandIn:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
-        self._handed: asyncio.Future[Resumed] | None = None
+        self._handed: asyncio.Future[Resumed] = loop.create_future()
 
     def begin(
         self, context: Context, work: Callable[[T], Awaitable[None]], value: T
@@ -147,36 +147,29 @@ class StandIn:
 
         Returns `None` when it has ended, or the task that goes on with it.
         """
-        task, handed = self._task, self._handed
-        if task is None or handed is None:
-            handed = self._handed = self._loop.create_future()
-            task = self._task = self._loop.create_task(_stand_by(handed))
+        step = work(value)
+        if type(step) is not CoroutineType:
+            step = _awaiting(step)
+        task = self._task
+        if task is None:
+            self._handed = self._loop.create_future()
+            task = self._task = self._loop.create_task(_stand_by(self._handed))
         _enter_task(self._loop, task)
         try:
-            step, waits_for = context.run(_first_step, work, value)
+            waits_for = context.run(step.send, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         except StopIteration:
             return None
         finally:
             _leave_task(self._loop, task)
-        handed.set_result(Resumed(step, waits_for, context))
-        self._task = self._handed = None
+        self._handed.set_result(Resumed(step, waits_for, context))  # pyright: ignore[reportUnknownArgumentType]
+        self._task = None
         return task
 
     def close(self) -> None:
         """Let nobody stand by."""
         if self._task is not None:
             self._task.cancel()
-            self._task = self._handed = None
-
-
-def _first_step(
-    work: Callable[[T], Awaitable[None]], value: T
-) -> tuple[Coroutine[object, Any, None], object]:
-    started = work(value)
-    if not isinstance(started, CoroutineType):
-        started = _awaiting(started)
-    step = cast("Coroutine[object, Any, None]", started)
-    return step, step.send(None)
+            self._task = None
 
 
 async def _awaiting(work: Awaitable[None]) -> None:

@@ -43,9 +43,12 @@ _LONGEST_WAIT_S = 2.0
 class Reader(Protocol):
     """Who reads some channels."""
 
-    def deliver(self, place: "Place", piece: bytes, stop: int) -> bool:
+    def deliver(self, place: "Place", stop: int) -> bool:
         """Take what is between `place.index` and `stop`; `False` if not now."""
         raise NotImplementedError
+
+    def unpark(self) -> None:
+        """Take nothing more."""
 
     def wake(self) -> None:
         """There is something to do that is not delivered."""
@@ -59,9 +62,11 @@ class Place:
         cursor: the last event that it has had, as far as `index` does not say it; or where it
             starts.
         lagged: it was in the ring, and was too slow.
+        push: takes a piece as it is, and so many events; `False` if not now. `None` where the
+            reader has to be asked.
     """
 
-    __slots__ = ("cursor", "index", "lagged", "live", "reader")
+    __slots__ = ("cursor", "index", "lagged", "live", "push", "reader")
 
     def __init__(self, live: "LiveChannel", reader: Reader) -> None:
         self.live = live
@@ -69,6 +74,7 @@ class Place:
         self.index: int | None = None
         self.cursor: Cursor | Newest = Newest(0)
         self.lagged = False
+        self.push: Callable[[bytes, int], bool] | None = None
 
     @property
     def ring(self) -> Ring:
@@ -342,7 +348,7 @@ class LiveChannel:
 
     def _hand_over(self, ring: Ring, places: Iterator[Place]) -> None:
         head = ring.head
-        pieces: dict[int, tuple[bytes, int]] = {}
+        pieces: dict[int, tuple[bytes, int, int]] = {}
         parked = self.parked
         for place in places:
             start = place.index
@@ -351,8 +357,14 @@ class LiveChannel:
             made = pieces.get(start)
             if made is None:
                 made = pieces[start] = ring.piece(start, _PIECE_FRAMES, _PIECE_BYTES)
-            piece, stop = made
-            if place.reader.deliver(place, piece, stop):
+            piece, stop, events = made
+            if place.push is None:
+                taken = place.reader.deliver(place, stop)
+            else:
+                taken = place.push(piece, events)
+                if not taken:
+                    place.reader.unpark()
+            if taken:
                 place.index = stop
                 if stop == head and not ring.tail.sealed:
                     continue

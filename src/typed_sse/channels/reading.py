@@ -150,6 +150,7 @@ class Reading:
             return False
         self._sink = sink
         for place in self._places.values():
+            place.push = sink.push if self._alone else None
             place.live.parked[place] = None
             place.live.flush_soon()
         if self._something_to_do():
@@ -160,6 +161,7 @@ class Reading:
         """Hand over no more."""
         self._sink = None
         for place in self._places.values():
+            place.push = None
             place.live.parked.pop(place, None)
 
     def never_again(self) -> None:
@@ -176,31 +178,23 @@ class Reading:
 
     # What the channels and the hub tell.
 
-    def deliver(self, place: Place, piece: bytes, stop: int) -> bool:
-        """Hand what is new in one channel to the sink."""
-        sink, start = self._sink, place.index
+    def deliver(self, place: Place, stop: int) -> bool:
+        """Hand what is new in one of several channels to the sink."""
+        sink, start, ring = self._sink, place.index, place.ring
         if sink is None or start is None:
             return False
-        events = stop - start
-        if place.ring.tail.sealed:
-            events = sum(not isinstance(each, Unseen) for each in place.ring.frames(start, stop))
-        if not self._alone:
-            cursors, frames = place.ring.cursors(start, stop), place.ring.frames(start, stop)
-            at = dict(self._at)
-            made = [
-                self._frame(place.live.name, cursor, body_of(frame))
-                for cursor, frame in zip(cursors, frames, strict=True)
-            ]
-            piece = b"".join([*made, self._checkpoint(due=True)])
-            if not piece:
-                return True
-            if not sink.push(piece, events):
-                self._at, self._unsaid = at, True
-                self.unpark()
-                return False
+        at = dict(self._at)
+        frames = [
+            self._frame(place.live.name, cursor, body_of(frame))
+            for cursor, frame in zip(
+                ring.cursors(start, stop), ring.frames(start, stop), strict=True
+            )
+        ]
+        events = sum(not isinstance(each, Unseen) for each in ring.frames(start, stop))
+        piece = b"".join([*frames, self._checkpoint(due=True)])
+        if not piece or sink.push(piece, events):
             return True
-        if sink.push(piece, events):
-            return True
+        self._at, self._unsaid = at, True
         self.unpark()
         return False
 

@@ -90,8 +90,8 @@ class Ring:
         """Return the cursor of what a reader at `index` has had last, if it is known."""
         return self._cursors[index - self.base - 1] if index > self.base else self._before
 
-    def piece(self, start: int, max_frames: int, max_bytes: int) -> tuple[bytes, int]:
-        """Return some frames behind an index as one, and the index behind them."""
+    def piece(self, start: int, max_frames: int, max_bytes: int) -> tuple[bytes, int, int]:
+        """Return some frames behind an index as one, the index behind them, and how many events."""
         frames = self._frames[start - self.base : start - self.base + max_frames]
         size = 0
         for place, frame in enumerate(frames):
@@ -99,7 +99,10 @@ class Ring:
             if place and size > max_bytes:
                 frames = frames[:place]
                 break
-        return b"".join(frames), start + len(frames)
+        events = len(frames)
+        if self.tail.sealed and isinstance(frames[-1], Unseen):
+            events -= 1
+        return b"".join(frames), start + len(frames), events
 
     def frames(self, start: int, stop: int) -> Sequence[bytes]:
         """Return the frames between two indices."""
