@@ -268,7 +268,14 @@ class Channel(Generic[E]):
     def _subscription(
         self, name: str, after: str | None, reader: str | None, authorize: Authorize | None
     ) -> Subscription[E]:
-        target = Target(name, after, self._gap_policy(), self._lag_policy(), self._pattern())
+        target = Target(
+            name,
+            after,
+            self._gap_policy(),
+            self._lag_policy(),
+            self._retain.age_s,
+            self._pattern(),
+        )
         events = cast("EventUnion[BaseEvent[object]]", self.events)
         return Subscription(self._hub, (target,), events, reader, authorize)
 
@@ -305,7 +312,8 @@ class Channel(Generic[E]):
         return lambda name: pattern.fullmatch(name) is not None
 
     def _engine(self) -> Engine:
-        return self._hub.entered_engine
+        self._hub.check_entered()
+        return self._hub.engine
 
     def _check_filled_in(self) -> None:
         for parameter in sorted(self._parameters):

@@ -127,12 +127,10 @@ class Hub:
             raise UsageError(_NOT_ENTERED)
         return self._loop
 
-    @property
-    def entered_engine(self) -> Engine:
-        """The engine, to be used now; raises `UsageError` where the hub is not entered."""
+    def check_entered(self) -> None:
+        """Raise `UsageError` where the hub is not entered."""
         if self._loop is None:
             raise UsageError(_NOT_ENTERED)
-        return self.engine
 
     @property
     def stand_in(self) -> StandIn:

@@ -6,14 +6,18 @@ loop, nothing of HTTP.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from typing import Protocol
 
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import Engine, GapReason, Newest, Page, Record
 from typed_sse.channels.ring import Ring
 from typed_sse.errors import EngineUnavailable
+
+logger = logging.getLogger("typed_sse")
 
 # What a ring keeps.
 _RING_FRAMES = 1024
@@ -38,6 +42,9 @@ _READERS_A_TURN = 512
 # How long to wait before an engine that is away is asked again.
 _SHORTEST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
+
+
+_LEFT = "the hub was left"
 
 
 class Reader(Protocol):
@@ -121,6 +128,7 @@ class LiveChannel:
         self.is_live = False
         self._engine = engine
         self._loop = loop
+        self._context = Context()  # nobody's: what is done here is for all readers
         self._ring: Ring | None = None
         self._held: list[Record] = []
         self._overflown = False
@@ -153,7 +161,7 @@ class LiveChannel:
         """
         while not self.is_live:
             if self._closed is not None:
-                raise EngineUnavailable(self._closed, "the hub was left")
+                raise EngineUnavailable(self._closed, _LEFT)
             if self._ready is None:
                 self._ready = self._loop.create_future()
             await asyncio.shield(self._ready)
@@ -197,7 +205,7 @@ class LiveChannel:
             return ring.locate(record.cursor) is not GapReason.RESET
         if record.cursor.epoch != tail.epoch or record.prev != tail.pos:
             return False
-        ring.append(record)
+        ring.append(record, self._loop.time())
         return True
 
     def synchronise(self) -> None:
@@ -207,7 +215,7 @@ class LiveChannel:
         self._overflown = False
         self._again = True
         if self._synchronising is None and self._closed is None:
-            self._synchronising = self._loop.create_task(self._synchronise())
+            self._synchronising = self._loop.create_task(self._synchronise(), context=self._context)
 
     async def _synchronise(self) -> None:
         wait_s = _SHORTEST_WAIT_S
@@ -218,6 +226,10 @@ class LiveChannel:
                     await self._engine.watch((self.name,))
                     await self._read_up()
                 except EngineUnavailable:
+                    self._again = True
+                except Exception:
+                    # Not to be left without anybody who reads on: it may go away, as it came.
+                    logger.exception("the channel %s cannot be followed", self.name)
                     self._again = True
                 if not self._again and self._join():
                     break
@@ -255,7 +267,7 @@ class LiveChannel:
                     tail = tail._replace(cursor=page.records[0].cursor, sealed=False)
                 self._ring = Ring(tail, _RING_FRAMES, _RING_BYTES)
                 for record in page.records:
-                    self._ring.append(record)
+                    self._ring.append(record, self._loop.time())
             elif not all(self._take(record) for record in page.records):
                 self._begin_anew()
                 after = Newest(_PRELOADED)
@@ -289,9 +301,14 @@ class LiveChannel:
             reading = self._engine.read(
                 self.name, after, limit=_PAGE_RECORDS, max_bytes=_PAGE_BYTES
             )
-            task = self._pages[after] = self._loop.create_task(reading)
+            task = self._pages[after] = self._loop.create_task(reading, context=self._context)
             task.add_done_callback(self._page_came(after))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._closed is not None and task.cancelled():
+                raise EngineUnavailable(self._closed, _LEFT) from None
+            raise
 
     def _page_came(self, after: Cursor | Newest) -> Callable[[asyncio.Task[Page]], None]:
         def came(task: asyncio.Task[Page]) -> None:
@@ -316,7 +333,7 @@ class LiveChannel:
         """Hand what is new to everybody, in a turn of its own."""
         if not self._flush_is_due and (self.parked or self.waiting):
             self._flush_is_due = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=self._context)
         elif self._ring is not None and self._ring.is_full:
             self._trim(self._ring)
 
@@ -338,7 +355,7 @@ class LiveChannel:
         turn, self._round = self._round[-_READERS_A_TURN:], self._round[:-_READERS_A_TURN]
         self._hand_over(ring, reversed(turn))
         if self._round:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=self._context)
             return
         if ring.is_full:
             self._trim(ring)

@@ -7,6 +7,7 @@ while it does not. Knows hubs and frames, nothing of how a stream is sent or of 
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -54,6 +55,7 @@ class Target:
         on_gap: what follows a gap.
         on_lag: what becomes of a reader that is not in the ring any more; a function makes the key
             of a frame, and of each key the newest is delivered.
+        age_s: how old events may be that nobody has asked for by a cursor.
         matches: whether a channel under the prefix is meant.
     """
 
@@ -61,6 +63,7 @@ class Target:
     after: str | None
     on_gap: OnGap
     on_lag: OnLag
+    age_s: float = math.inf
     matches: Callable[[str], bool] = field(default=lambda _: True)
 
 
@@ -308,7 +311,7 @@ class Reading:
             birth = Cursor(ring.tail.cursor.epoch, ring.tail.base, 0)
             start, after = (birth, None) if target.name.endswith("/") else (Newest(0), None)
         if isinstance(start, Newest):
-            place.index = ring.newest(start.events)
+            place.index = ring.newest(start.events, self.hub.loop.time() - target.age_s)
             place.cursor = start
             return False
         if start is None:

@@ -3,7 +3,8 @@
 A reader is an index into it. Knows cursors and bytes, nothing of time, tasks or engines.
 """
 
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 
@@ -25,7 +26,8 @@ class Ring:
 
     Invariants:
     1. `_frames[i]` is the frame between the indices `base + i` and `base + i + 1`, `_cursors[i]`
-       its cursor; they are in the order of their positions, without a hole.
+       its cursor, `_times[i]` when it came here; they are in the order of their positions, without
+       a hole.
     2. `tail` is the place behind the last frame; `_before` the one in front of the first, if known.
     """
 
@@ -34,6 +36,7 @@ class Ring:
         self._max_bytes = max_bytes
         self._frames: list[bytes] = []
         self._cursors: list[Cursor] = []
+        self._times: list[float] = []
         self._bytes = 0
         self._before: Cursor | None = tail.cursor
         self.tail = tail
@@ -44,8 +47,8 @@ class Ring:
         """The index behind the last frame."""
         return self.base + len(self._frames)
 
-    def append(self, record: Record) -> None:
-        """Add a record's frame."""
+    def append(self, record: Record, now_s: float = 0.0) -> None:
+        """Add a record's frame, as of a time."""
         frame = framed(record.cursor, record.body)
         if not record.body:
             frame = Unseen(frame)
@@ -55,6 +58,7 @@ class Ring:
             self._before = self._birth if record.prev == tail.base else None
         self._frames.append(frame)
         self._cursors.append(record.cursor)
+        self._times.append(now_s)
         self._bytes += len(frame)
         self.tail = Tail(record.cursor, record.seals, tail.base)
 
@@ -83,7 +87,7 @@ class Ring:
         if drop:
             self._before = self._cursors[drop - 1]
             self._bytes -= sum(map(len, self._frames[:drop]))
-            del self._frames[:drop], self._cursors[:drop]
+            del self._frames[:drop], self._cursors[:drop], self._times[:drop]
             self.base = base
 
     def cursor_at(self, index: int) -> Cursor | None:
@@ -129,11 +133,14 @@ class Ring:
             return self.base + found if same else GapReason.RESET
         return None
 
-    def newest(self, events: int) -> int | None:
-        """Return the index in front of the newest `events`; `None` where it has too few."""
-        if events <= len(self._frames):
-            return self.head - events
-        return self.base if self._before == self._birth else None
+    def newest(self, events: int, since_s: float = -math.inf) -> int | None:
+        """Return the index in front of the newest `events` that have come since a time.
+
+        `None` where the ring has too few to say.
+        """
+        if events > len(self._frames) and self._before != self._birth:
+            return None
+        return max(self.base, self.head - events, self.base + bisect_left(self._times, since_s))
 
 
 def framed(cursor: Cursor | str, body: bytes) -> bytes:

@@ -78,6 +78,7 @@ class Subscription(EventStream[E_co]):
     def outlet(self) -> Outlet[Any]:
         """Return the stream as a connection reads it: frames that were made once for all."""
         reading = self.reading
+        reading.hub.check_entered()
         reading.parks = True
         return Outlet(reading, _as_it_is, reading.aclose, pushing=reading, resumes=True)
 
