@@ -1,13 +1,17 @@
 """The README's programs, run as a newcomer would: server, Python client, browser."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser
+
+from typed_sse import Decoder, ServerSentEvent
 
 pytestmark = pytest.mark.live
 
@@ -48,3 +52,29 @@ def test_the_lines_for_the_browser_log_the_events_and_stop(
     page.wait_for_function("source.readyState === EventSource.CLOSED")
     assert logged == ["one", "two", "7 characters"]
     page.close()
+
+
+def test_a_reader_of_the_room_resumes_behind_the_last_id(
+    serve: Callable[..., tuple[str, object]],
+) -> None:
+    code = block("room.py").replace("from server import Token, Word\n", "")
+    url, _ = serve(block("server.py") + code)
+
+    def say(text: str) -> str:
+        body = json.dumps({"text": text}).encode()
+        request = Request(f"{url}/room/a", body, {"Content-Type": "application/json"})
+        with urlopen(request) as response:
+            return str(json.load(response))
+
+    def read(last_id: str, until: str) -> list[tuple[str, str | None]]:
+        decoder = Decoder()
+        events: list[ServerSentEvent] = []
+        with urlopen(Request(f"{url}/room/a", headers={"Last-Event-ID": last_id})) as response:
+            while not events or until not in str(events[-1].data):
+                events += decoder.feed(response.read1())
+        return [(json.loads(str(event.data))["text"], event.id) for event in events]
+
+    first = say("one")
+    second, third = say("two"), say("three")
+    assert read(first, until="three") == [("two", second), ("three", third)]
+    assert read(second, until="three") == [("three", third)]
