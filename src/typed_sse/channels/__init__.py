@@ -11,7 +11,17 @@ The public names, sorted. The engines are imported from their modules, where the
 
 from typed_sse.channels.channel import Channel, LatestBy
 from typed_sse.channels.engine import Caps, Durability, Health, Retain
-from typed_sse.channels.hub import Hub
+from typed_sse.channels.hub import Hub, HubStatistics
 from typed_sse.channels.subscription import Subscription
 
-__all__ = ["Caps", "Channel", "Durability", "Health", "Hub", "LatestBy", "Retain", "Subscription"]
+__all__ = [
+    "Caps",
+    "Channel",
+    "Durability",
+    "Health",
+    "Hub",
+    "HubStatistics",
+    "LatestBy",
+    "Retain",
+    "Subscription",
+]

@@ -5,12 +5,14 @@ readers of a channel. Knows when something is due; knows nothing of events or of
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from typed_sse.channels.engine import Engine, Health, Record
+from typed_sse.channels.engine import Engine, GapReason, Health, Record
 from typed_sse.channels.live import LiveChannel
 from typed_sse.channels.urls import engine_of
 from typed_sse.errors import EngineUnavailable, UsageError
@@ -26,6 +28,29 @@ _CHECK_EVERY_S = 10.0
 
 
 _NOT_ENTERED = "the hub is not entered; use it as the application's lifespan"
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """What a hub holds now, and what has become of its readers so far.
+
+    Attributes:
+        channels: channels that are followed, with those that nobody reads at the moment.
+        subscriptions: open subscriptions.
+        frames: frames that are held for all readers together.
+        bytes: how large those are.
+        gaps: gaps that readers were told of, by reason: `evicted`, `reset`, `overflow`.
+        skipped: events that were left out for newer ones of the same key (`LatestBy`).
+        closed: subscriptions that were closed because their reader was too slow.
+    """
+
+    channels: int
+    subscriptions: int
+    frames: int
+    bytes: int
+    gaps: Mapping[str, int]
+    skipped: int
+    closed: int
 
 
 class Hears(Protocol):
@@ -79,6 +104,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._checked_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._counts: Counter[str] = Counter()
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncGenerator[None, None]:
@@ -139,6 +165,19 @@ class Hub:
             raise UsageError(_NOT_ENTERED)
         return self._stand_in
 
+    def statistics(self) -> HubStatistics:
+        """Return what the hub holds now, and what has become of its readers so far."""
+        sizes = [live.size for live in self._channels.values()]
+        return HubStatistics(
+            channels=len(sizes),
+            subscriptions=len(self._subscriptions),
+            frames=sum(frames for frames, _ in sizes),
+            bytes=sum(size for _, size in sizes),
+            gaps={reason.value: self._counts[reason.value] for reason in GapReason},
+            skipped=self._counts["skipped"],
+            closed=self._counts["closed"],
+        )
+
     async def health(self) -> Health:
         """Say how the engine is, for a readiness probe; raises nothing."""
         return await self.engine.health()
@@ -154,6 +193,10 @@ class Hub:
             live.synchronise()
             self._tick_soon()
         return live
+
+    def count(self, what: str, by: int = 1) -> None:
+        """Count a gap by its reason, or what `HubStatistics` has beside."""
+        self._counts[what] += by
 
     def opened(self, subscription: Hears) -> None:
         """Tell a subscription what it has to hear."""

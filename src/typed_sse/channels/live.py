@@ -149,6 +149,11 @@ class LiveChannel:
         return self._ring
 
     @property
+    def size(self) -> tuple[int, int]:
+        """How many frames are held, and their bytes."""
+        return (0, 0) if self._ring is None else self._ring.size
+
+    @property
     def end(self) -> Cursor | None:
         """The cursor of the last event that is known here."""
         return None if self._ring is None else self._ring.tail.cursor

@@ -90,7 +90,6 @@ class Reading:
         self.reader = reader
         self.authorize = authorize
         self.parks = False
-        self.skipped = 0
         self._alone = len(targets) == 1 and not targets[0].name.endswith("/")
         self._places: dict[str, Place] = {}
         self._target_of: dict[Place, Target] = {}
@@ -527,7 +526,7 @@ class Reading:
             asked=asked,
             first=None if first is None else str(first),
         )
-        self._ready.append(Frame(StreamGap(info).encode()))
+        self._tell(info)
         self._ready.extend(state)
         if on_gap == "close":
             # Whoever comes back is to start anew, and not to hear of the same gap again.
@@ -535,6 +534,10 @@ class Reading:
             self._complete = True
         elif on_gap == "latest":
             self._say_id_of(place)
+
+    def _tell(self, info: GapInfo) -> None:
+        self.hub.count(info.reason)
+        self._ready.append(Frame(StreamGap(info).encode()))
 
     def _say_id_of(self, place: Place) -> None:
         cursor = place.at()
@@ -550,6 +553,7 @@ class Reading:
         cursor = place.at()
         asked = None if cursor is None else str(cursor)
         if on_lag == "close":
+            self.hub.count("closed")
             self._last = farewell()
             self._complete = True
         elif callable(on_lag):
@@ -566,11 +570,12 @@ class Reading:
                 asked=asked,
                 first=str(first[0]) if first else None,
             )
-            self._ready.append(Frame(StreamGap(info).encode()))
+            self._tell(info)
 
     async def _newest_of_each(self, place: Place, key_of: Callable[[bytes], str]) -> None:
         """Deliver, of what the reader has missed, the newest of each key."""
         newest: dict[str, tuple[Cursor, bytes]] = {}
+        skipped = 0
         while True:
             await place.live.ready()
             page = await place.live.page(place.cursor)
@@ -578,14 +583,16 @@ class Reading:
                 break
             for record in page.records:
                 key = key_of(record.body)
-                self.skipped += key in newest
+                skipped += key in newest
                 newest.pop(key, None)  # the order is that of the newest
                 newest[key] = record.cursor, record.body
                 if len(newest) > _MOST_NEWEST:
                     del newest[next(iter(newest))]
+                    skipped += 1
             self._moved(place, page)
             if not page.more:
                 break
+        self.hub.count("skipped", skipped)
         for cursor, body in newest.values():
             self._add(place, cursor, body)
         place.lagged = False

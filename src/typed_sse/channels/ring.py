@@ -63,6 +63,11 @@ class Ring:
         self.tail = Tail(record.cursor, record.seals, tail.base)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """How many frames there are, and their bytes."""
+        return len(self._frames), self._bytes
+
+    @property
     def _birth(self) -> Cursor:
         return Cursor(self.tail.cursor.epoch, self.tail.base, 0)
 
