@@ -575,3 +575,9 @@ def test_encoding_then_decoding_gives_the_event(
 ) -> None:
     event = Echo(EchoPayload(message=message), id=id, retry=retry)
     assert EVENTS.decode(received(EVENTS.encode(event))) == event
+
+
+def test_a_schema_that_somebody_changes_is_not_changed_for_others() -> None:
+    union = EventUnion(Echo)
+    union.schemas()["echo"].clear()
+    assert union.schemas()["echo"]["type"] == "object"

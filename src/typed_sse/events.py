@@ -7,6 +7,7 @@ nothing of streams.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import (
@@ -106,6 +107,7 @@ class BaseEvent(Generic[T_co]):
     terminal: ClassVar[bool]
     __payload_type__: ClassVar[object] = None
     __codec__: ClassVar[_Codec | None] = None
+    __schema__: ClassVar[dict[str, object] | None] = None
 
     def __init_subclass__(
         cls, *, event: str | None = None, terminal: bool = False, **kwargs: object
@@ -288,19 +290,25 @@ class EventUnion(Generic[E_co]):
             InvalidDeclaration: a payload type has no JSON schema; the message names the class, and
                 the field of the payload.
         """
-        schemas: dict[str, dict[str, object]] = {}
-        for name, cls in self.classes.items():
-            adapter = codec_of(cls).adapter
-            try:
-                schemas[name] = adapter.json_schema(
-                    mode="serialization", schema_generator=_NamingFields
-                )
-            except PydanticUserError as error:
-                fields = ".".join(reversed(getattr(error, "__notes__", ())))
-                where = f"its field {fields}" if fields else "its payload"
-                reason = f"{where} has no JSON schema: {error.message}"
-                raise InvalidDeclaration((_name_of(cls),), reason) from error
-        return schemas
+        return {name: deepcopy(_schema_of(cls)) for name, cls in self.classes.items()}
+
+
+def _schema_of(cls: type[BaseEvent[object]]) -> dict[str, object]:
+    # Once for a class: it takes a millisecond or more, and a route asks several times.
+    known = cls.__dict__.get("__schema__")
+    if known is not None:
+        return cast("dict[str, object]", known)
+    try:
+        schema = codec_of(cls).adapter.json_schema(
+            mode="serialization", schema_generator=_NamingFields
+        )
+    except PydanticUserError as error:
+        fields = ".".join(reversed(getattr(error, "__notes__", ())))
+        where = f"its field {fields}" if fields else "its payload"
+        reason = f"{where} has no JSON schema: {error.message}"
+        raise InvalidDeclaration((_name_of(cls),), reason) from error
+    cls.__schema__ = schema
+    return schema
 
 
 class _NamingFields(GenerateJsonSchema):
