@@ -15,10 +15,10 @@ from typing import Any
 from bench.running import ROOT, SERVER_CORE
 
 
-def answer(command: Sequence[str], asked: object) -> Any:
+def answer(command: Sequence[str], asked: object, core: int = SERVER_CORE) -> Any:
     """Run a command, pinned from its first instruction; what it prints is the answer."""
     ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {SERVER_CORE if SERVER_CORE in ours else min(ours)})
+    os.sched_setaffinity(0, {core if core in ours else min(ours)})
     try:
         done = subprocess.run(
             command,

@@ -10,7 +10,9 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +25,8 @@ from bench.running import Load
 RIVALS = Path(__file__).with_name("rivals")
 UVICORN = "uvicorn, uvloop, httptools"
 GRANIAN = "granian, uvloop"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 # What comes from npm.
 ON_NODE = ("better-sse", "eventsource-parser")
 
@@ -124,7 +128,55 @@ ENCODERS = Field(
     ),
     ("typed-sse", "pydantic", "pydantic-core", "sse-starlette", "fastapi"),
 )
-_ALL = [rival for field in (SERVERS, DECODERS, ENCODERS) for rival in field.rivals]
+FANOUT = Field(
+    (
+        Rival("typed-sse", "typed-sse", "fanout_typed_sse", package="typed_sse.channels"),
+        Rival(
+            *("typed-sse-fastapi", "typed-sse in FastAPI", "fanout_typed_sse_fastapi"),
+            package="typed_sse.channels",
+        ),
+        Rival(
+            *("raw-broadcast", "raw uvloop, one write a delivery", "fanout_raw"),
+            is_app=False,
+            package="uvloop",
+        ),
+        Rival(
+            *("sse-starlette-queues", "sse-starlette, a queue a client", "fanout_sse_starlette"),
+            package="sse_starlette",
+        ),
+        Rival(
+            *("fastapi-queues", "FastAPI's own, a queue a client", "fanout_fastapi"),
+            package="fastapi",
+        ),
+        Rival(
+            *("better-sse-channel", "better-sse's channel (Node)", "fanout_better_sse"),
+            is_app=False,
+            package="better-sse",
+        ),
+        Rival("nchan", "nchan in nginx (C)", "fanout_nchan", is_app=False, package="nchan"),
+    ),
+    (
+        *("typed-sse", "pydantic", "pydantic-core", "starlette", "fastapi", "sse-starlette"),
+        *("uvicorn", "uvloop", "httptools", "better-sse", "node", "nginx", "nchan"),
+    ),
+)
+ENGINES = Field(
+    (
+        Rival("typed-sse", "typed-sse", "engine_ours", package="typed_sse.channels"),
+        Rival("raw-client", "the client, used directly", "engine_raw", package="redis"),
+        Rival(
+            *("raw-blocking", "sqlite3, the loop stands still", "engine_raw"),
+            arguments=("blocking",),
+            package="",
+        ),
+    ),
+    (
+        *("typed-sse", "pydantic", "uvloop", "sqlite", "redis", "redis-server"),
+        *("nats-py", "nats-server"),
+    ),
+)
+_FIELDS = (SERVERS, DECODERS, ENCODERS, FANOUT, ENGINES)
+_ALL = [rival for field in _FIELDS for rival in field.rivals]
 
 TITLES = {rival.name: rival.title for rival in _ALL}
 LIKE = {rival.name: rival.like for rival in _ALL}
@@ -146,6 +198,8 @@ def at_hand(field: Field, names: Sequence[str]) -> list[Rival]:
 def _installed(rival: Rival) -> bool:
     if rival.package in ON_NODE:
         return bool(node()) and (RIVALS / "node_modules" / rival.package).exists()
+    if rival.package == "nchan":
+        return NGINX is not None and NCHAN.exists()
     return not rival.package or importlib.util.find_spec(rival.package) is not None
 
 
@@ -161,7 +215,9 @@ def command(rival: Rival, server: str, port: int, load: Load) -> list[str]:
     """Return the command that serves a rival."""
     if rival is CEILING:
         return load.serve_command(port)
-    if rival.name == "better-sse":
+    if rival.package == "nchan":
+        return [NGINX or "nginx", "-p", str(load.directory), "-c", _nchan(port, load.directory)]
+    if rival.package == "better-sse":
         return [node() or "node", str(RIVALS / f"{rival.module}.mjs"), str(port)]
     module = f"bench.rivals.{rival.module}"
     if not rival.is_app:
@@ -175,17 +231,46 @@ def command(rival: Rival, server: str, port: int, load: Load) -> list[str]:
     ]
 
 
+def _nchan(port: int, directory: Path) -> str:
+    """Write nginx's configuration; return its path."""
+    text = (RIVALS / "fanout_nchan.conf").read_text(encoding="utf-8")
+    for place, value in (("MODULE", NCHAN), ("DIRECTORY", directory), ("PORT", port)):
+        text = text.replace(place, str(value))
+    path = directory / "nginx.conf"
+    path.write_text(text, encoding="utf-8")
+    # As root, nginx serves as another user, who is to reach its own directories.
+    directory.chmod(0o755)
+    return str(path)
+
+
+def _printed(*command: str) -> str:
+    """Return what a program prints of itself; nothing where there is none."""
+    if not shutil.which(command[0]):
+        return ""
+    asked = subprocess.run(command, check=False, capture_output=True, text=True)
+    return (asked.stdout + asked.stderr).strip()
+
+
 def versions(field: Field) -> dict[str, str]:
     """Return the version of everything that takes part and is installed."""
     found: dict[str, str] = {}
     for name in field.packages:
         package = RIVALS / f"node_modules/{name}/package.json"
         if name == "node":
-            if program := node():
-                asked = subprocess.run(
-                    [program, "--version"], check=True, capture_output=True, text=True
-                )
-                found[name] = asked.stdout.strip().removeprefix("v")
+            if version := _printed(node() or "node", "--version"):
+                found[name] = version.removeprefix("v")
+        elif name == "nginx":
+            if version := _printed(NGINX or "nginx", "-v"):
+                found[name] = version.partition("/")[2]
+        elif name == "sqlite":
+            found[name] = sqlite3.sqlite_version
+        elif name in ("redis-server", "nats-server"):
+            program = str(Path(sys.executable).with_name(name))
+            if told := re.search(r"v=?([\d.]+)", _printed(program, "--version")):
+                found[name] = told[1]
+        elif name == "nchan":
+            if version := _printed("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"):
+                found[name] = version.partition(":")[2].partition("+")[0]
         elif name in ON_NODE:
             if package.exists():
                 found[name] = json.loads(package.read_text(encoding="utf-8"))["version"]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import field as entrants
-from bench.field import CEILING, LIKE, OURS, SERVERS, TITLES, Field, Rival
+from bench.field import CEILING, FANOUT, LIKE, OURS, SERVERS, TITLES, Field, Rival
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -76,7 +76,7 @@ def options(description: str, rounds: int, field: Field = SERVERS) -> Options:
     parser.add_argument("--quick", action="store_true", help="one round, short windows")
     parser.add_argument("--rounds", type=int, help=f"{rounds} by default")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these rivals alone")
-    if field is SERVERS:
+    if field in (SERVERS, FANOUT):
         parser.add_argument(
             "--by-cpu",
             action="store_true",

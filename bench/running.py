@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,10 +103,11 @@ class Server:
 
 
 class Load:
-    """The load client, built."""
+    """A load client, built; in a directory that is there as long as it is."""
 
     def __init__(self, binary: Path) -> None:
         self._binary = binary
+        self.directory = binary.parent
 
     def serve_command(self, port: int) -> list[str]:
         """Return the command that serves prepared frames, to see what the client can take."""
@@ -135,6 +136,14 @@ class Load:
         """Open connections in so many places, and close each after its first event."""
         times = [f"{1000 * seconds:.0f}" for seconds in (warm_s, window_s)]
         with self._run("open", server, path, str(at_once), *times) as client:
+            yield client
+
+    @contextmanager
+    def subscribing(
+        self, mode: str, server: Server, path: str, *numbers: float
+    ) -> Generator["Client", None, None]:
+        """Subscribe and have the server publish, in a mode of `fanout.c`."""
+        with self._run(mode, server, path, *(f"{number:.0f}" for number in numbers)) as client:
             yield client
 
     @contextmanager
@@ -178,13 +187,13 @@ class Client:
 
 
 @contextmanager
-def load_client() -> Generator[Load, None, None]:
-    """Build the load client."""
+def load_client(name: str = "load") -> Generator[Load, None, None]:
+    """Build a load client, from its file of this name."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(OPEN_FILES, hard)), hard))
-    with tempfile.TemporaryDirectory() as name:
-        binary = Path(name) / "load"
-        source = str(Path(__file__).with_name("load.c"))
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / name
+        source = str(Path(__file__).with_name(f"{name}.c"))
         subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", str(binary), source], check=True)
         yield Load(binary)
 
@@ -199,14 +208,34 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
+def sends_an_event(port: int) -> bool:
+    """Say whether the server of an endless generator has begun to serve."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        client.sendall(f"GET /100/{IDLE_MS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        seen = b""
+        while more := client.recv(65_536):
+            seen += more
+            if b"data:" in seen:
+                return True
+    return False
+
+
+def listens(port: int) -> bool:
+    """Say whether connections are accepted: for servers that begin with nothing to send."""
+    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    return True
+
+
 @contextmanager
-def running(command: Sequence[str], port: int) -> Generator[Server, None, None]:
-    """Run a server until it has sent an event; kill it and its processes in the end."""
+def running(
+    command: Sequence[str], port: int, *, ready: Callable[[int], bool] = sends_an_event
+) -> Generator[Server, None, None]:
+    """Run a server from when it is ready; kill it and its processes in the end."""
     with tempfile.TemporaryFile("w+") as log:
         process = _started(command, SERVER_CORE, stderr=log)
         server = Server(process, port)
         try:
-            if not _sends_an_event(server):
+            if not _becomes(ready, server):
                 log.seek(0)
                 raise RuntimeError(f"the server did not start: {command}\n{log.read()}")
             yield server
@@ -240,19 +269,12 @@ def _started(
         os.sched_setaffinity(0, ours)
 
 
-def _sends_an_event(server: Server) -> bool:
+def _becomes(ready: Callable[[int], bool], server: Server) -> bool:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and server.process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", server.port), timeout=1) as client:
-                client.sendall(f"GET /100/{IDLE_MS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-                seen = b""
-                while more := client.recv(65_536):
-                    seen += more
-                    if b"data:" in seen:
-                        return True
-        except OSError:
-            pass
+        with suppress(OSError):
+            if ready(server.port):
+                return True
         time.sleep(POLL_S)
     return False
 

@@ -20,13 +20,14 @@ def announce_tasks() -> None:
     )
 
 
-async def main(module: str, port: int) -> None:
+async def main(name: str, port: int) -> None:
+    module = importlib.import_module(name)
     config = uvicorn.Config(
-        importlib.import_module(module).app,
+        module.app,
         host="127.0.0.1",
         port=port,
         http="httptools",
-        lifespan="off",  # the applications have nothing to start or stop
+        lifespan=getattr(module, "LIFESPAN", "off"),  # most have nothing to start or stop
         ws="none",
         backlog=4096,
         access_log=False,
