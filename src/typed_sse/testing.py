@@ -1,8 +1,10 @@
 """Testing of endless streams: a client without a server between, and a clock that does not wait.
 
 `open_stream` drives one request of any ASGI application in the test's own loop, event by event, and
-shows what a server would have seen. Under `VirtualTimeLoop` an hour of silence takes no time. Knows
-ASGI and the events of this package; nothing of any framework, nor of a test runner.
+shows what a server would have seen. Under `VirtualTimeLoop` an hour of silence takes no time.
+`EngineContract` is the suite for whoever writes an engine, `FaultyEngine` goes wrong by a seed, for
+tests of what is built on engines. Knows ASGI and the events of this package; nothing of any
+framework, nor of a test runner.
 """
 
 import asyncio
@@ -23,6 +25,11 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar, overload
 from urllib.parse import unquote
 
 from typed_sse.connection import Message, Send
+from typed_sse.contract import EngineContract as EngineContract
+from typed_sse.contract.faults import Fault as Fault
+from typed_sse.contract.faults import FaultyEngine as FaultyEngine
+from typed_sse.contract.faults import Step as Step
+from typed_sse.contract.faults import seeds_told as seeds_told
 from typed_sse.errors import BrokenError, UsageError
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.wire import Decoder, ServerSentEvent

@@ -233,6 +233,7 @@ class Channel(Generic[E]):
 
         Raises:
             EngineUnavailable: the engine is away.
+            OutcomeUnknown: it may have been sent; do it again.
         """
         self._check_filled_in()
         await self._engine().signal("revoked", f"{self.name}\n{reader or ''}".encode())
@@ -242,6 +243,7 @@ class Channel(Generic[E]):
 
         Raises:
             EngineUnavailable: the engine is away.
+            OutcomeUnknown: it may have been done; do it again.
         """
         self._check_filled_in()
         await self._engine().drop(self.name)

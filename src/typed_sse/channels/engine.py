@@ -29,8 +29,8 @@ L7  Whoever watches hears of a seal as of a record: it is on the last one. Seali
 L8  A lost connection to the store always leads to `Feed.lost(None)` before the next record, and
     whatever was watched is watched again without being asked for.
 L9  A call that is cancelled at any await leaves the other laws true.
-L10 A call ends within the engine's timeout. `EngineUnavailable` means that nothing was appended,
-    `OutcomeUnknown` that nobody knows.
+L10 A call ends within the engine's timeout. `EngineUnavailable` means that nothing was done,
+    `OutcomeUnknown`, from `append`, `drop` and `signal`, that nobody knows.
 L11 Records are bytes: what was appended is what is read, whatever it is, up to
     `caps.max_body_bytes`.
 
@@ -300,10 +300,18 @@ class Engine(Protocol):
         raise NotImplementedError
 
     async def drop(self, channel: str) -> None:
-        """Remove a channel and its records; who resumes there is told of a gap."""
+        """Remove a channel and its records; who resumes there is told of a gap.
+
+        Raises:
+            OutcomeUnknown: it may have been done; do it again.
+        """
 
     async def signal(self, topic: str, data: bytes) -> None:
-        """Call `Feed.signal` in every process that has started an engine here, at most once."""
+        """Call `Feed.signal` in every process that has started an engine here, at most once.
+
+        Raises:
+            OutcomeUnknown: it may have been sent.
+        """
 
     async def health(self) -> Health:
         """Say how the engine is; raises nothing."""
