@@ -1,19 +1,27 @@
 """Type-safe Server-Sent Events for FastAPI and Starlette, from the Pydantic model to the wire.
 
 The public names, sorted. Importing this does nothing but define them. What needs an extra, or only
-tests, is imported from its module: `typed_sse.fastapi`, `typed_sse.testing`,
+tests, is imported from its module: `typed_sse.channels`, `typed_sse.fastapi`, `typed_sse.testing`,
 `typed_sse.prometheus`, `typed_sse.opentelemetry`.
 """
 
-from typed_sse.control import EndInfo, ErrorInfo, StreamEnd, StreamError
+from typed_sse.control import EndInfo, ErrorInfo, GapInfo, StreamEnd, StreamError, StreamGap
 from typed_sse.drain import Drain
 from typed_sse.errors import (
+    AccessDenied,
     BrokenError,
+    ChannelSealed,
+    ClosedError,
+    Conflict,
+    EngineUnavailable,
     EventTooLarge,
     InvalidDeclaration,
     InvalidField,
     InvalidPayload,
+    Lagged,
     MalformedPayload,
+    OutcomeUnknown,
+    PayloadTooLarge,
     PeerError,
     SendTimeout,
     TypedSSEError,
@@ -37,27 +45,37 @@ from typed_sse.streams import EventStream, event_source, merge
 from typed_sse.wire import Decoder, ServerSentEvent
 
 __all__ = [
+    "AccessDenied",
     "BaseEvent",
     "BrokenError",
+    "ChannelSealed",
+    "ClosedError",
+    "Conflict",
     "Decoder",
     "Drain",
     "EndCause",
     "EndInfo",
+    "EngineUnavailable",
     "ErrorInfo",
     "EventSourceResponse",
     "EventStream",
     "EventTooLarge",
     "EventUnion",
+    "GapInfo",
     "InvalidDeclaration",
     "InvalidField",
     "InvalidPayload",
+    "Lagged",
     "MalformedPayload",
+    "OutcomeUnknown",
+    "PayloadTooLarge",
     "PeerError",
     "Registry",
     "SendTimeout",
     "ServerSentEvent",
     "StreamEnd",
     "StreamError",
+    "StreamGap",
     "StreamLimit",
     "StreamObserver",
     "StreamRecord",

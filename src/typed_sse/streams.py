@@ -341,7 +341,8 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
 
     Subscriptions to channels become one, whose ids say where the reader is in all of them: who
     comes back with one `Last-Event-ID` resumes in each. What other streams yield beside them has no
-    ids then: their running ones are left out, and one of its own is an `InvalidField`.
+    ids then: their running ones are left out, and one of its own is an `InvalidField`. Such a
+    stream ends when all have ended; that channels are sealed it does not say.
 
     Ordering: the events of one source keep their order; across sources it is the order of arrival,
         and a source that is always ready gets one event in before each other that is ready gets

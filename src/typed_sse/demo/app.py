@@ -1,4 +1,4 @@
-"""The demo application: the three steps of the tutorial, a job with progress, a chat; a console.
+"""The demo application: a room, the three steps of the tutorial, a job, a chat; a console.
 
 Every stream is a typed generator and every payload a Pydantic model, except in `/sse`, which shows
 what the untyped layer looks like.
@@ -6,7 +6,8 @@ what the untyped layer looks like.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +28,10 @@ from typed_sse import (
     event_source,
     merge,
 )
+from typed_sse.channels import Hub
 from typed_sse.console import EventDocs
+from typed_sse.demo import engine_url
+from typed_sse.demo.room import Room
 from typed_sse.fastapi import EventRouter
 
 INTERVAL_S = 1.0
@@ -179,7 +183,28 @@ async def chat(request: Prompt) -> AsyncIterator[Token | Done]:
     yield Done(Usage(tokens=len(tokens)))
 
 
-app = FastAPI(title="typed-sse demo", lifespan=Drain().lifespan, docs_url=None, redoc_url=None)
-app.include_router(router)
-EventDocs(app)  # its files are the modules that the page at / is made of, too
-app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))
+def make_app(url: str) -> FastAPI:
+    """Return the application, with its room on the engine of a URL.
+
+    Raises:
+        InvalidField: the URL is none of an engine.
+        ImportError: the engine's library is not installed.
+    """
+    hub = Hub(url)
+    room = Room(hub)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        # Inside of the hub, the drain ends the streams before it is left.
+        async with hub, Drain(), room.lifespan():
+            yield
+
+    app = FastAPI(title="typed-sse demo", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(router)
+    app.include_router(room.router())
+    EventDocs(app)  # its files are the modules that the page at / is made of, too
+    app.mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True))
+    return app
+
+
+app = make_app(engine_url())

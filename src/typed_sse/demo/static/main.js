@@ -1,10 +1,14 @@
 /**
- * Puts a panel for each stream on the page. Knows where they go; the rest is theirs.
+ * Starts the room, and puts a panel for each stream on the page. Knows where they go; the rest is
+ * theirs.
  */
 
 import { STREAMS } from "./catalog.js";
 import { part } from "./docs/events/template.js";
 import { Panel } from "./panel.js";
+import { Room } from "./room.js";
+
+new Room(part(document.body, "room", HTMLElement));
 
 const panels = STREAMS.map((stream) => new Panel(stream));
 
