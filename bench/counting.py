@@ -12,7 +12,8 @@ import selectors
 import sys
 import tracemalloc
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -241,6 +242,7 @@ class Path:
 
 
 AppOf: TypeAlias = Callable[[int], ASGIApp]
+Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 
 
 def _in_loop(main: Callable[[Tally, int], Coroutine[Any, Any, None]]) -> Run:
@@ -274,11 +276,14 @@ def opened(app_of: AppOf) -> Run:
     return _in_loop(main)
 
 
-def idle(app_of: AppOf) -> Run:
+def idle(app_of: AppOf, around: Around = nullcontext) -> Run:
     """So many connections at once, which have had an event and wait for the next."""
 
     async def main(tally: Tally, connections: int) -> None:
-        app = app_of(1)
+        async with around():
+            await held_by(tally, app_of(1), connections)
+
+    async def held_by(tally: Tally, app: ASGIApp, connections: int) -> None:
         tasks: list[asyncio.Task[None]] = []
         held: list[int] = []
         gc.collect()
@@ -297,5 +302,28 @@ def idle(app_of: AppOf) -> Run:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+    return _in_loop(main)
+
+
+def handed_out(app_of: AppOf, around: Around, publish: Callable[[], Awaitable[object]]) -> Run:
+    """One event for so many connections that wait for it."""
+
+    async def main(tally: Tally, connections: int) -> None:
+        async with around():
+            app, tasks = app_of(1), list[asyncio.Task[None]]()
+            for _ in range(connections):
+                tasks.append(running_loop().create_task(Client(tally).request(app)))
+                await running_loop().quiet()
+            tally.counts.clear()  # what the loop has counted meanwhile
+            with tally:
+                await publish()
+                await running_loop().quiet()
+            counted = dict(tally.counts)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        tally.counts.clear()
+        tally.counts.update(counted)
 
     return _in_loop(main)

@@ -6,16 +6,36 @@ the path `burst` calls, and where it allocates memory.
 """
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeAlias
 
-from bench.counting import KIB, AppOf, Path, Tally, idle, never, opened, running_loop, streamed
+from bench.counting import (
+    KIB,
+    AppOf,
+    Path,
+    Tally,
+    handed_out,
+    idle,
+    never,
+    opened,
+    running_loop,
+    streamed,
+)
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from typed_sse import BaseEvent, Decoder, EventSourceResponse, ServerSentEvent, event_source
+from typed_sse.channels import Channel, Hub
 from typed_sse.fastapi import EventRouter
 from typed_sse.sources import Sendable
 
@@ -42,6 +62,8 @@ BOUNDS: Mapping[str, Mapping[str, float]] = {
     "open, FastAPI": {"calls": 293} | TO_OPEN,
     "idle": {"KiB held": 6.4},
     "idle, FastAPI": {"KiB held": 15.1},
+    "fan-out": {"calls": 2, "C calls": 6, "sends": 1, "handles": 0} | NONE,
+    "fan-out, idle": {"KiB held": 7.1},
     "encode": {"calls": 3, "C calls": 2},
     "decode": {"calls": 0.07, "C calls": 3.2},
     "decode, byte by byte": {"calls": 1, "C calls": 1, "KiB allocated": 0.1},
@@ -97,6 +119,27 @@ def plain(source: Callable[[], AsyncIterable[Sendable]]) -> ASGIApp:
     return app
 
 
+class Feed:
+    """A channel and the application that reads it, each time anew."""
+
+    channel: Channel[Delta]
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[None]:
+        """Make it, and let it be there meanwhile."""
+        async with Hub("memory://") as hub:
+            self.channel = Channel("feed", Delta, hub=hub)
+            yield
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Subscribe."""
+        await EventSourceResponse(self.channel.subscribe())(scope, receive, send)
+
+    async def publish(self) -> None:
+        """Publish one event."""
+        await self.channel.publish(Delta(CHUNK))
+
+
 def in_fastapi(source: Events) -> ASGIApp:
     app, router = FastAPI(), EventRouter()
     router.get("/")(source)
@@ -146,6 +189,7 @@ def paths(doctor: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> dict[str, P
     def anything(make: Callable[[], Sendable]) -> AppOf:
         return lambda n: doctor(plain(untyped(n, make)))
 
+    feed = Feed()
     lone, waiting = partial(typed, lone=True), partial(typed, ends=False)
     in_pieces, large = partial(typed, kib=4), partial(typed, kib=64, lone=True)
     return {
@@ -161,6 +205,10 @@ def paths(doctor: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> dict[str, P
         "open, FastAPI": Path(opened(routed(waiting)), "connection", 20),
         "idle": Path(idle(ours(waiting)), "connection", 20),
         "idle, FastAPI": Path(idle(routed(waiting)), "connection", 20),
+        "fan-out": Path(
+            handed_out(lambda _: doctor(feed.app), feed.entered, feed.publish), "delivery"
+        ),
+        "fan-out, idle": Path(idle(lambda _: doctor(feed.app), feed.entered), "connection", 20),
         "encode": Path(encoded),
         "decode": Path(decoded),
         "decode, byte by byte": Path(decoded_byte_by_byte, "chunk", memory=True),
