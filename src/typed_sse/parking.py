@@ -78,7 +78,7 @@ class LiveConnection(Connection):
         message = {"type": "http.response.body", "body": piece, "more_body": True}
         try:
             sending = self._begin(self.context, self._send, message)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._not_pushed(error, events)
             return True
         record = self._record
@@ -106,6 +106,11 @@ class LiveConnection(Connection):
             self._pushing.unpark()
             super().stream(self._source, self._data_sender)
 
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if self.parked and task is self.task:
+            self.task = None  # an eager task, which has parked before it was known
+        super()._done(task)
+
     def _wake(self) -> None:
         self.resume()
 
@@ -117,6 +122,20 @@ class LiveConnection(Connection):
             self.task = None
         elif self._pushing.is_over and self._start is not None:
             self._start = _without_content(self._start)
+
+    def source_waits(self) -> BaseException | None:
+        """Send what is ready in the name of another task, which goes on with it if it waits."""
+        if self._batch:
+            begin = self._pushing.stand_in.begin_within
+            try:
+                sending = begin(self.context, self._helping, self._put_batch)
+            except BaseException as error:  # the source is to end with it
+                return error
+            if sending is not None:
+                self._helpers = self._helpers or set()
+                self._helpers.add(sending)
+                sending.add_done_callback(self._helpers.discard)
+        return super().source_waits()
 
     def _put_batch(self) -> Coroutine[object, object, None]:
         self._unseen = sum(isinstance(frame, Unseen) for frame in self._batch)
@@ -157,6 +176,11 @@ class LiveConnection(Connection):
         elif isinstance(error, Exception):
             self._broken = True
             self._failed_beside(error)
+        else:
+            # Cancelled by itself: what is lost must not be followed by more.
+            self._cancel()
+            self._end()
+            self._wake()
 
 
 class _Ending:

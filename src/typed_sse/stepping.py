@@ -91,7 +91,7 @@ class Stepped(Coroutine[object, object, None]):
 class Resumed:
     """Lets a coroutine that was stepped by hand go on where it waits; in a context, if given."""
 
-    __slots__ = ("_context", "_step", "_waits_for")
+    __slots__ = ("_context", "_interrupted", "_step", "_waits_for")
 
     def __init__(
         self, step: Coroutine[object, Any, None], waits_for: object, context: Context | None = None
@@ -99,10 +99,22 @@ class Resumed:
         self._step = step
         self._waits_for = waits_for
         self._context = context
+        self._interrupted: BaseException | None = None
+
+    def interrupt(self, error: BaseException) -> None:
+        """Let the coroutine go on with an error; to be called before this is awaited."""
+        cancel = getattr(self._waits_for, "cancel", None)
+        if cancel is None or not cancel():
+            self._interrupted = error
 
     def __await__(self) -> Generator[object, object, None]:
         waits_for = self._waits_for
         send, throw = self._step.send, self._step.throw
+        if self._interrupted is not None:
+            try:
+                waits_for = self._stepped(throw, self._interrupted)
+            except StopIteration:
+                return
         while True:
             try:
                 try:
@@ -151,7 +163,7 @@ class StandIn:
         if type(step) is not CoroutineType:
             step = _awaiting(step)
         task = self._task
-        if task is None:
+        if task is None or task.cancelling():  # somebody may have cancelled every task there is
             self._handed = self._loop.create_future()
             task = self._task = self._loop.create_task(_stand_by(self._handed))
         _enter_task(self._loop, task)
@@ -165,6 +177,19 @@ class StandIn:
         self._task = None
         return task
 
+    def begin_within(
+        self, context: Context, work: Callable[[T], Awaitable[None]], value: T
+    ) -> asyncio.Task[None] | None:
+        """Do what `begin` does, called by a task that runs in `context`; in a copy of it."""
+        caller = asyncio.current_task(self._loop)
+        if caller is None:
+            return self.begin(context, work, value)
+        _leave_task(self._loop, caller)
+        try:
+            return self.begin(context.copy(), work, value)
+        finally:
+            _enter_task(self._loop, caller)
+
     def close(self) -> None:
         """Let nobody stand by."""
         if self._task is not None:
@@ -177,4 +202,12 @@ async def _awaiting(work: Awaitable[None]) -> None:
 
 
 async def _stand_by(handed: asyncio.Future[Resumed]) -> None:
-    await (await handed)
+    try:
+        resumed = await handed
+    except asyncio.CancelledError as error:
+        if handed.cancelled() or not handed.done():
+            raise
+        # The work has it in this turn, from a timeout or a scope of its own.
+        resumed = handed.result()
+        resumed.interrupt(error)
+    await resumed

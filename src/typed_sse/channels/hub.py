@@ -65,6 +65,9 @@ class Hears(Protocol):
     def revoked(self, channel: str | None, reader: str | None) -> None:
         """Permissions have changed: of a reader, in a channel; `None` for any."""
 
+    def disconnected(self, channel: str, reader: str | None) -> None:
+        """A reader in a channel is to come back anew; `None` for all of them."""
+
     def tick(self) -> None:
         """About a second has gone by."""
 
@@ -228,7 +231,7 @@ class Hub:
         live = self._channels.get(record.channel)
         if live is not None:
             live.record(record)
-        for prefix, subscriptions in self._prefixes.items():
+        for prefix, subscriptions in list(self._prefixes.items()):
             if record.channel.startswith(prefix):
                 for subscription in list(subscriptions):
                     subscription.appeared(record.channel)
@@ -241,7 +244,8 @@ class Hub:
                 live.synchronise()
         if channels is None:
             self.signal("revoked", b"")  # one may have gone unheard, too
-            self._relist()
+        if self._prefixes:
+            self._relist()  # a channel may have begun
 
     def _relist(self) -> None:
         for subscriptions in list(self._prefixes.values()):
@@ -249,12 +253,13 @@ class Hub:
                 subscription.relist()
 
     def signal(self, topic: str, data: bytes) -> None:
-        """A signal has come: permissions have changed, of a reader in a channel."""
-        if topic != "revoked":
-            return
+        """A signal has come, of a channel and a reader there."""
         channel, _, reader = data.decode(errors="replace").partition("\n")
         for subscription in list(self._subscriptions):
-            subscription.revoked(channel or None, reader or None)
+            if topic == "revoked":
+                subscription.revoked(channel or None, reader or None)
+            elif topic == "disconnected":
+                subscription.disconnected(channel, reader or None)
 
     # The clock.
 
@@ -288,12 +293,14 @@ class Hub:
             unread = [n for n in names if n not in self._channels and n not in self._prefixes]
             await self.engine.unwatch(unread)
         except EngineUnavailable:
-            return  # what is not watched when it is back is not watched again
+            pass  # what is not watched when it is back is not watched again
         # Somebody may have come meanwhile, and been watching before this.
         for name in names:
             live = self._channels.get(name)
             if live is not None:
                 live.synchronise()
+            for subscription in list(self._prefixes.get(name, ())):
+                subscription.relist()
 
     async def _check(self) -> None:
         """Compare each channel's end with the engine's: a lost last event shows by nothing else."""

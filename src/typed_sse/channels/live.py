@@ -165,11 +165,15 @@ class LiveChannel:
             EngineUnavailable: it is not followed any more.
         """
         while not self.is_live:
-            if self._closed is not None:
-                raise EngineUnavailable(self._closed, _LEFT)
+            self.check()
             if self._ready is None:
                 self._ready = self._loop.create_future()
             await asyncio.shield(self._ready)
+
+    def check(self) -> None:
+        """Raise `EngineUnavailable` where it is not followed any more."""
+        if self._closed is not None:
+            raise EngineUnavailable(self._closed, _LEFT)
 
     def close(self, why: str) -> None:
         """Follow it no more; whoever still reads is told."""
@@ -187,9 +191,10 @@ class LiveChannel:
     def record(self, record: Record) -> None:
         """Take a record that the feed tells."""
         if self.is_live:
-            if self._take(record):
+            if self._take(record) and self.ring.locate(record.cursor) is not None:
                 self.flush_soon()
             else:
+                # Older than the ring, it is late, or of an older copy that was put back.
                 self.synchronise()
                 self._hold(record)
         else:
@@ -301,6 +306,7 @@ class LiveChannel:
 
     async def page(self, after: Cursor | Newest) -> Page:
         """Read what the engine has behind a place; who asks for the same at once shares it."""
+        self.check()
         task = self._pages.get(after)
         if task is None:
             reading = self._engine.read(
@@ -397,7 +403,7 @@ class LiveChannel:
 
     def _trim(self, ring: Ring) -> None:
         base = ring.excess()
-        for place in self.places:
+        for place in list(self.places):
             if place.index is not None and place.index < base:
                 place.fall_off()
                 place.lagged = True

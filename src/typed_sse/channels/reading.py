@@ -19,7 +19,7 @@ from typed_sse.channels.live import Place
 from typed_sse.channels.ring import body_of, framed
 from typed_sse.control import EndInfo, GapInfo, StreamEnd, StreamGap
 from typed_sse.drain import farewell
-from typed_sse.errors import AccessDenied, EngineUnavailable, PayloadTooLarge
+from typed_sse.errors import AccessDenied, EngineUnavailable, InvalidField, PayloadTooLarge
 from typed_sse.sources import Frame, Sink, Unseen
 from typed_sse.stepping import StandIn
 
@@ -31,6 +31,7 @@ _CHECKPOINT_S = 1.0
 
 # How long to wait for an engine that is away where no channel says when it is back.
 _RETRY_S = 0.5
+_SOON_S = 0.05
 
 _MOST_NEWEST = 10_000
 _LONGEST_ASKED = 200
@@ -103,8 +104,9 @@ class Reading:
         self._resumed = True
         self._last: bytes | None = None
         self._failure: Exception | None = None
-        self._recheck: set[str] | None = None
+        self._recheck: set[str] = set()
         self._relist = False
+        self._asking: set[str] = set()
         self._news: asyncio.Future[None] | None = None
         self._unsaid = False
         self._said_s = 0.0
@@ -118,28 +120,36 @@ class Reading:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._ready:
-            if self._closed or self._complete:
+        while not self._ready or (self._begun and self._may_be_denied()):
+            if self._closed or (self._complete and not self._ready):
                 raise StopAsyncIteration
             try:
                 if not self._begun:
                     await self._begin()
+                elif self._ready:
+                    await self._ask_again()
                 elif not await self._read_on():
                     raise StopAsyncIteration
             except EngineUnavailable:
                 await self._engine_is_back()
+        if self._closed:
+            raise StopAsyncIteration
         return self._ready.pop(0)
 
     async def aclose(self) -> None:
         """Leave every channel; nothing is read afterwards."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Do what `aclose` does, for whoever cannot await."""
         self._closed = True
         self.unpark()
+        self.wake()
         self._ready.clear()
         self.hub.closed(self)
         for place in self._places.values():
             place.live.leave(place)
         self._places.clear()
-        self._target_of.clear()
         for target in self._prefixes:
             self.hub.unwatch_prefix(target.name, self)
         self._prefixes.clear()
@@ -225,16 +235,24 @@ class Reading:
         """Permissions have changed; ask again, or end where there is nobody to ask."""
         if reader is not None and reader != self.reader:
             return
-        concerned = set(self._places) if channel is None else {channel} & set(self._places)
+        known = self._places.keys() | self._asking
+        concerned = known if channel is None else {channel} & known
         if not concerned:
             return
         if self.authorize is not None:
-            self._recheck = (self._recheck or set()) | concerned
+            self._recheck |= concerned
         elif reader is not None:
             self._failure = AccessDenied(min(concerned))
         else:
             return  # a signal may have gone unheard, and nobody can be asked
         self.wake()
+
+    def disconnected(self, channel: str, reader: str | None) -> None:
+        """End with a `retry`, for the reader to come back."""
+        if channel in self._places and reader in (None, self.reader):
+            self._last = farewell()
+            self._complete = True
+            self.wake()
 
     def tick(self) -> None:
         """Say where the reader is, where its ids are left out."""
@@ -245,7 +263,7 @@ class Reading:
                 self.unpark()
 
     def _something_to_do(self) -> bool:
-        if self._failure is not None or self._recheck is not None or self._new or self._relist:
+        if self._failure is not None or self._recheck or self._new or self._relist:
             return True
         return self._is_sealed() or any(place.index is None for place in self._places.values())
 
@@ -263,6 +281,12 @@ class Reading:
             await place.live.ready()
             self._resumed = await self._settle(place) and self._resumed
             self._unsettled.pop()
+        if self._closed:
+            return
+        for name in self._places:
+            self._new.pop(name, None)  # it was told of before it was entered, and is not new now
+        for target in self._prefixes:
+            self._miss(target)
         self._begun = True
         if self._resumed and self._is_sealed():
             self.is_over = self._complete = True
@@ -272,7 +296,7 @@ class Reading:
     async def _begin_prefix(self, target: Target) -> None:
         if target not in self._prefixes:
             self._prefixes.append(target)
-            await self.hub.watch_prefix(target.name, self)
+        await self.hub.watch_prefix(target.name, self)  # again, where the engine was away
         names = await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1)
         for name in names:
             if target.matches(name):
@@ -283,7 +307,10 @@ class Reading:
             return
         if len(self._places) == MAX_CHANNELS:
             raise PayloadTooLarge("channels in a subscription", MAX_CHANNELS + 1, MAX_CHANNELS)
+        self._asking = {name}
         await self._ask({name})
+        if self._closed:
+            raise StopAsyncIteration
         live = self.hub.follow(name)
         place = self._places[name] = Place(live, self)
         self._target_of[place] = target
@@ -317,14 +344,26 @@ class Reading:
             await self._gap(place, GapReason.RESET, after)
             return False
         found = ring.locate(start)
-        if found is None:
+        if not isinstance(found, int):
+            # Not here; the ring may also be the one that is behind, or of a log that was lost.
             page = await place.live.page(start)
-            found = page.gap
-        if isinstance(found, GapReason):
-            await self._gap(place, found, after)
-            return False
+            if page.gap is not None:
+                await self._gap(place, page.gap, after)
+                return False
+            found = None
         place.index, place.cursor = found, start
         return True
+
+    def _miss(self, target: Target) -> None:
+        """Tell of channels under a prefix that the reader has had events of, and that are gone.
+
+        Their names are not known; and where they begin again, that is not what the reader had.
+        """
+        had = parsed(target.after) if target.after else None
+        if isinstance(had, Mapping) and had.keys() - set(map(channel_key, self._places)):
+            self.hub.count("reset")
+            info = GapInfo(channel=target.name, reason="reset")
+            self._ready.insert(0, Frame(StreamGap(info).encode()))
 
     def _say_where(self) -> None:
         """Tell the reader where it is: it may be cut off before the first event."""
@@ -344,16 +383,37 @@ class Reading:
 
     # Reading on.
 
-    async def _read_on(self) -> bool:
-        """Make some frames ready; `False` when there is nothing now, or nothing any more."""
+    def _may_be_denied(self) -> bool:
+        return self._failure is not None or bool(self._recheck)
+
+    async def _ask_again(self) -> None:
+        """Ask whether the reader still may, where permissions have changed; raise where not."""
         if self._failure is not None:
             raise self._failure
-        if self._recheck is not None:
-            recheck, self._recheck = self._recheck, None
+        if not self._recheck:
+            return
+        recheck, self._recheck = self._recheck, set()
+        try:
             await self._ask(recheck)
+        except EngineUnavailable:
+            self._recheck |= recheck
+            raise
+        except AccessDenied as error:
+            self._failure = error
+            raise
+
+    async def _read_on(self) -> bool:
+        """Make some frames ready; `False` when there is nothing now, or nothing any more."""
+        await self._ask_again()
+        for place in self._places.values():
+            place.live.check()
         if self._relist:
             self._relist = False
-            await self._list_again()
+            try:
+                await self._list_again()
+            except EngineUnavailable:
+                self._relist = True
+                raise
         while self._new:
             await self._begin_new(*next(iter(self._new.items())))
         for place in list(self._places.values()):
@@ -410,7 +470,8 @@ class Reading:
         if page.records:
             place.cursor = page.records[-1].cursor
         elif isinstance(place.cursor, Newest):
-            place.cursor = page.tail.cursor
+            place.cursor = self._at[place.live.name] = page.tail.cursor
+            self._unsaid = not self._alone
 
     async def _find_back(self, place: Place, page: Page) -> None:
         if page.more or not isinstance(place.cursor, Cursor):
@@ -420,25 +481,31 @@ class Reading:
         if isinstance(found, int):
             place.index = found
             place.lagged = False
-        elif found is not None:
-            await self._gap(place, found, str(place.cursor))
-        elif not page.records:
-            place.live.synchronise()  # the engine and the ring do not agree
+        elif found is not None or not page.records:
+            # The engine and the ring do not agree: the feed is late, or the ring of a lost log.
+            place.live.synchronise()
 
     async def _begin_new(self, name: str, target: Target) -> None:
         """Read a channel that began while its prefix was read, from its beginning."""
         await self._enter(name, target)
         place = self._places[name]
         await place.live.ready()
-        place.cursor = Cursor(place.ring.tail.cursor.epoch, place.ring.tail.base, 0)
-        found = place.ring.locate(place.cursor)
-        place.index = found if isinstance(found, int) else None
+        if isinstance(_start_of(target.after, name), Cursor):
+            # The reader had a channel of this name; its cursor tells whether this is the same log.
+            await self._settle(place)
+        else:
+            place.cursor = Cursor(place.ring.tail.cursor.epoch, place.ring.tail.base, 0)
+            found = place.ring.locate(place.cursor)
+            place.index = found if isinstance(found, int) else None
+        cursor = place.at()
+        if cursor is not None:
+            self._at[name] = cursor
         self._unsettled.clear()
-        self._at[name] = place.cursor
         del self._new[name]
 
     async def _list_again(self) -> None:
         for target in self._prefixes:
+            await self.hub.watch_prefix(target.name, self)  # an unwatch may have come in between
             for name in await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1):
                 self.appeared(name)
 
@@ -491,8 +558,8 @@ class Reading:
 
     async def _engine_is_back(self) -> None:
         """Wait until the engine that was away is there again."""
-        if not self._places:
-            await asyncio.sleep(_RETRY_S)
+        # At least a moment: what has failed may fail again where the channels are well.
+        await asyncio.sleep(_SOON_S if self._places else _RETRY_S)
         for place in list(self._places.values()):
             place.live.synchronise()
             await place.live.ready()
@@ -504,7 +571,7 @@ class Reading:
         on_gap = self._target_of[place].on_gap
         await place.live.ready()
         ring = place.ring
-        first: Cursor | None = ring.tail.cursor
+        first = ring.tail.cursor
         state: Sequence[bytes] = ()
         if on_gap == "oldest":
             page = await place.live.page(EARLIEST)
@@ -512,19 +579,23 @@ class Reading:
             place.index, place.cursor = None, EARLIEST
         elif callable(on_gap):
             state, as_of = await on_gap()
-            start = _start_of(as_of, place.live.name)
-            first = start if isinstance(start, Cursor) else None
-            place.index, place.cursor = None, first or Newest(0)
+            start = parsed(as_of)
+            if not isinstance(start, Cursor) or (await place.live.page(start)).gap is not None:
+                # Told of as another gap, it would be loaded again and again.
+                reason_why = "a snapshot needs the cursor that `tail` has returned before it"
+                raise InvalidField("cursor", as_of, reason_why)
+            first = start
+            place.index, place.cursor = None, start
         else:
             place.index, place.cursor = ring.head, ring.tail.cursor
         place.lagged = False
-        if asked is not None and len(asked) > _LONGEST_ASKED:
+        if asked is not None and (len(asked) > _LONGEST_ASKED or not asked.isascii()):
             asked = None
         info = GapInfo(
             channel=place.live.name,
             reason=reason.value,
             asked=asked,
-            first=None if first is None else str(first),
+            first=str(first),
         )
         self._tell(info)
         self._ready.extend(state)
@@ -574,15 +645,20 @@ class Reading:
 
     async def _newest_of_each(self, place: Place, key_of: Callable[[bytes], str]) -> None:
         """Deliver, of what the reader has missed, the newest of each key."""
-        newest: dict[str, tuple[Cursor, bytes]] = {}
+        newest: dict[str | None, tuple[Cursor, bytes]] = {}
         skipped = 0
+        before = place.cursor
         while True:
             await place.live.ready()
-            page = await place.live.page(place.cursor)
+            try:
+                page = await place.live.page(place.cursor)
+            except EngineUnavailable:
+                place.cursor = before  # nothing of it was delivered
+                raise
             if page.gap is not None:
                 break
             for record in page.records:
-                key = key_of(record.body)
+                key = key_of(record.body) if record.body else None
                 skipped += key in newest
                 newest.pop(key, None)  # the order is that of the newest
                 newest[key] = record.cursor, record.body

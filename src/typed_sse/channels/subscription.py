@@ -4,13 +4,14 @@ Knows typed events; `Reading` knows where they come from.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import reduce
 from typing import Any, TypeVar, cast
 
 from typed_sse.channels.hub import Hub
 from typed_sse.channels.reading import Authorize, Reading, Target
 from typed_sse.control import StreamGap
-from typed_sse.errors import InvalidField, Lagged
+from typed_sse.errors import InvalidField, Lagged, UsageError
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.sources import Outlet
 from typed_sse.streams import EventStream
@@ -42,7 +43,7 @@ class Subscription(EventStream[E_co]):
         once for all.
     """
 
-    __slots__ = ("_decoder", "reading")
+    __slots__ = ("_decoder", "_is_sent", "reading")
 
     def __init__(
         self,
@@ -52,9 +53,16 @@ class Subscription(EventStream[E_co]):
         reader: str | None,
         authorize: Authorize | None,
     ) -> None:
+        self._is_sent = False
         self.reading = Reading(hub, targets, reader, authorize)
         self._decoder: Decoder | None = None
         super().__init__(_NeverRead(), events)
+
+    def __del__(self) -> None:
+        # Who breaks off an `async for` closes nothing, and the hub would hold the reading for ever.
+        if not self._is_sent:
+            with suppress(UsageError, RuntimeError):  # the hub was left, or its loop is closed
+                self.reading.hub.loop.call_soon_threadsafe(self.reading.leave)
 
     async def __anext__(self) -> E_co:
         self.ag_running = True
@@ -79,7 +87,7 @@ class Subscription(EventStream[E_co]):
         """Return the stream as a connection reads it: frames that were made once for all."""
         reading = self.reading
         reading.hub.check_entered()
-        reading.parks = True
+        reading.parks = self._is_sent = True
         return Outlet(reading, _as_it_is, reading.aclose, pushing=reading, resumes=True)
 
     async def aclose(self) -> None:

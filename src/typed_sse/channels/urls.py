@@ -23,12 +23,13 @@ def engine_of(url: str) -> Engine:
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
+    given = options.pop("timeout_s", str(DEFAULT_TIMEOUT_S))
     try:
-        timeout_s = float(options.pop("timeout_s", DEFAULT_TIMEOUT_S))
+        timeout_s = float(given)
     except ValueError:
         timeout_s = 0.0
     if not 0 < timeout_s <= 3600:
-        raise InvalidField("timeout_s", parts.query, "give seconds, above 0, at most 3600")
+        raise InvalidField("timeout_s", given, "give seconds, above 0, at most 3600")
     match parts.scheme:
         case "memory":
             from typed_sse.channels.memory import MemoryEngine
@@ -40,7 +41,9 @@ def engine_of(url: str) -> Engine:
 
             path = unquote(parts.path.removeprefix("/"))
             if parts.netloc or not path:
-                raise InvalidField("url", url, "write sqlite:///relative or sqlite:////absolute")
+                raise InvalidField(
+                    "url", parts.path, "write sqlite:///relative or sqlite:////absolute"
+                )
             synchronous = options.pop("synchronous", "normal")
             _nothing_left(options)
             if synchronous not in ("normal", "full"):
