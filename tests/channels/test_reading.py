@@ -12,7 +12,7 @@ from typed_sse.channels import Channel, Hub, LatestBy, Retain, live, memory, rea
 from typed_sse.channels.cursor import Cursor, parsed, vector
 from typed_sse.channels.engine import Newest, Page
 from typed_sse.channels.memory import MemoryEngine, MemoryStore
-from typed_sse.errors import AccessDenied, EngineUnavailable
+from typed_sse.errors import AccessDenied, EngineUnavailable, InvalidField
 from typed_sse.registry import EndCause, Registry
 from typed_sse.response import EventSourceResponse
 from typed_sse.streams import event_source, merge
@@ -910,3 +910,47 @@ async def test_an_id_of_its_own_beside_a_channel_is_refused() -> None:
 
 def test_the_limits_that_these_tests_count_on() -> None:
     assert reading._FRAMES_AT_ONCE <= 64
+
+
+# --- told by a channel's owner
+
+
+async def test_a_channel_that_is_dropped_is_told_of_at_once_on_every_worker() -> None:
+    store = MemoryStore()
+    async with hub_on(store) as one, hub_on(store) as other:
+        await published(room(one), 3)
+        async with opened(room(other).subscribe("earliest")) as client:
+            await asyncio.sleep(1)
+            await room(one).drop()
+            await asyncio.sleep(1)
+            assert [gap["reason"] for gap in gaps(client.body)] == ["reset"]
+            await published(room(one), 1, first=7)
+            await asyncio.sleep(1)
+            assert notes(client.body) == [0, 1, 2, 7]
+        async with opened(room(other).subscribe("earliest")) as client:
+            assert notes(await after_a_while(client)) == [7]
+
+
+@pytest.mark.parametrize("who", ["ann", None])
+async def test_a_reader_that_is_disconnected_is_told_when_to_come_back(who: str | None) -> None:
+    store = MemoryStore()
+    async with hub_on(store) as one, hub_on(store) as other:
+        registry = Registry()
+        mine = opened(room(other).subscribe(reader="ann"), registry)
+        async with mine, opened(room(other).subscribe(reader="bob")) as client:
+            await asyncio.sleep(1)
+            await room(one).disconnect(who)
+            await asyncio.sleep(1)
+            assert mine.terminated
+            assert mine.retry_ms is not None
+            assert registry.totals().ended[EndCause.COMPLETE] == 1
+            assert client.terminated is (who is None)
+
+
+@pytest.mark.parametrize("reader", ["", "x" * 201])
+async def test_a_reader_has_a_name_of_bounded_length(reader: str) -> None:
+    async with hub_on() as hub:
+        with pytest.raises(InvalidField, match="reader"):
+            room(hub).subscribe(reader=reader)
+        with pytest.raises(InvalidField, match="reader"):
+            await room(hub).revoke(reader)

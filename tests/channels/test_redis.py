@@ -400,7 +400,7 @@ async def test_a_server_that_holds_still_fails_calls_in_time_and_is_heard_again(
                     pass
             # The feed is found out by its silence.
             await heard.until(
-                lambda: engine._listener is not None and not engine._listener.ready.is_set()
+                lambda: engine._parts is not None and not engine._parts.listener.ready.is_set()
             )
         finally:
             server.go_on()
@@ -409,6 +409,19 @@ async def test_a_server_that_holds_still_fails_calls_in_time_and_is_heard_again(
         await _in_the_end(lambda: _append(engine, "a", b"4"))
         await heard.until(lambda: b"4" in heard.bodies())
         assert b"3" not in _bodies(await _read(engine, "a", first))
+
+
+async def test_of_a_signal_and_a_drop_that_are_not_answered_nobody_knows(
+    server: RedisServer,
+) -> None:
+    async with _started(server.url, timeout_s=0.5) as (engine, _):
+        server.pause()
+        try:
+            calls = engine.signal("topic", b""), engine.drop("a")
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            server.go_on()
+        assert [type(answer) for answer in answers] == [OutcomeUnknown, OutcomeUnknown]
 
 
 async def test_scripts_that_the_server_forgot_are_sent_again(server: RedisServer) -> None:
@@ -527,8 +540,8 @@ async def test_callers_that_give_up_early_do_not_keep_a_silent_connection(
     server: RedisServer,
 ) -> None:
     async with _started(server.url, timeout_s=0.5) as (engine, _):
-        lane = engine._appends
-        assert lane is not None
+        assert engine._parts is not None
+        lane = engine._parts.appends
         server.pause()
         try:
             async with asyncio.timeout(_LIMIT_S):

@@ -12,8 +12,9 @@ from typing_extensions import TypeForm
 
 from typed_sse.channels.cursor import Cursor, parsed
 from typed_sse.channels.engine import MAX_CHANNEL_BYTES, Engine, Retain, check_append
+from typed_sse.channels.gaps import OnGap, OnLag, Snapshot
 from typed_sse.channels.hub import Hub
-from typed_sse.channels.reading import Authorize, OnGap, OnLag, Snapshot, Target
+from typed_sse.channels.reading import Authorize, Target
 from typed_sse.channels.subscription import Subscription
 from typed_sse.errors import InvalidField
 from typed_sse.events import BaseEvent, EventUnion
@@ -25,6 +26,7 @@ E = TypeVar("E", bound=BaseEvent[object])
 _SEGMENT = r"[A-Za-z0-9_.~-]+"
 _NAME = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_LONGEST_READER = 200
 _LETTERS = "A-Z a-z 0-9 _ . ~ - in segments with / between them"
 
 
@@ -98,6 +100,9 @@ class Channel(Generic[E]):
         self._retain = retain
         self._on_gap: Literal["oldest", "latest", "close"] | LoadSnapshot[E] = on_gap
         self._on_lag: Literal["catch_up", "drop_oldest", "close"] | LatestBy[E] = on_lag
+        self._skips: OnGap = self._gap_policy()
+        self._conflates: OnLag = self._lag_policy()
+        self._matches = self._pattern()
         self._parameters = frozenset(_PARAMETER.findall(name))
         _check_name(_PARAMETER.sub("x", name) if self._parameters else name)
 
@@ -176,18 +181,21 @@ class Channel(Generic[E]):
     ) -> Subscription[E]:
         """Return what is published from now on, or behind a place, as an event stream.
 
+        `latest` is what is there when the stream is first read, not when this is called.
+
         Args:
             after: what a client has sent: the last id it has seen, from this subscription or one
                 to several channels. Or where to start: `latest` (as `None`, the default),
                 `earliest`, or `-50` for the newest 50, 10,000 at most. A cursor that is none of
                 this channel's is a gap, not an error.
-            reader: whose subscription it is, for `revoke`.
+            reader: whose subscription it is, for `revoke` and `disconnect`; 200 bytes at most.
             authorize: says whether the reader may read the channel of a name. It is asked when the
                 stream starts, which answers 403 where it says no; and again when permissions are
                 revoked, or that may have gone unheard.
 
         Raises:
-            InvalidField: the name has parameters that are not filled in.
+            InvalidField: the name has parameters that are not filled in, or `reader` is empty or
+                too long.
         """
         self._check_filled_in()
         return self._subscription(self.name, after, reader, authorize)
@@ -201,7 +209,8 @@ class Channel(Generic[E]):
     ) -> Subscription[E]:
         """Return the events of every channel of this name, whatever its parameters, as one stream.
 
-        Channels that begin later are in it from their first event on. The arguments are those of
+        Channels that begin later are in it from their first event on. `authorize` is asked for each
+        of them, and one that the reader may not read ends the stream. The arguments are those of
         `subscribe`; the place where to start is that in each channel.
 
         Raises:
@@ -235,8 +244,19 @@ class Channel(Generic[E]):
             EngineUnavailable: the engine is away.
             OutcomeUnknown: it may have been sent; do it again.
         """
-        self._check_filled_in()
-        await self._engine().signal("revoked", f"{self.name}\n{reader or ''}".encode())
+        await self._signal("revoked", reader)
+
+    async def disconnect(self, reader: str | None = None) -> None:
+        """End a reader's streams of this channel, on every worker, with a `retry`; or all streams.
+
+        Whoever reads comes back by itself, is asked for its permissions as at first, and resumes.
+        Sent at most once.
+
+        Raises:
+            EngineUnavailable: the engine is away.
+            OutcomeUnknown: it may have been sent; do it again.
+        """
+        await self._signal("disconnected", reader)
 
     async def drop(self) -> None:
         """Remove the channel and all its events. Whoever resumes is told of a gap.
@@ -247,6 +267,12 @@ class Channel(Generic[E]):
         """
         self._check_filled_in()
         await self._engine().drop(self.name)
+        await self._signal("dropped")
+
+    async def _signal(self, topic: str, reader: str | None = None) -> None:
+        self._check_filled_in()
+        _check_reader(reader)
+        await self._engine().signal(topic, f"{self.name}\n{reader or ''}".encode())
 
     async def _append(
         self, events: Sequence[E], key: str | None, expect: str | None, *, seal: bool
@@ -270,13 +296,9 @@ class Channel(Generic[E]):
     def _subscription(
         self, name: str, after: str | None, reader: str | None, authorize: Authorize | None
     ) -> Subscription[E]:
+        _check_reader(reader)
         target = Target(
-            name,
-            after,
-            self._gap_policy(),
-            self._lag_policy(),
-            self._retain.age_s,
-            self._pattern(),
+            name, after, self._skips, self._conflates, self._retain.age_s, self._matches
         )
         events = cast("EventUnion[BaseEvent[object]]", self.events)
         return Subscription(self._hub, (target,), events, reader, authorize)
@@ -327,6 +349,11 @@ def _cursor(field: str, text: str) -> Cursor:
     if not isinstance(cursor, Cursor):
         raise InvalidField(field, text, "give the cursor of one channel")
     return cursor
+
+
+def _check_reader(reader: str | None) -> None:
+    if reader is not None and not 0 < len(reader.encode(errors="replace")) <= _LONGEST_READER:
+        raise InvalidField("reader", reader, f"give 1 to {_LONGEST_READER} bytes")
 
 
 def _check_name(name: str) -> None:

@@ -255,6 +255,8 @@ class Hub:
     def signal(self, topic: str, data: bytes) -> None:
         """A signal has come, of a channel and a reader there."""
         channel, _, reader = data.decode(errors="replace").partition("\n")
+        if topic == "dropped" and channel in self._channels:
+            self._channels[channel].synchronise()
         for subscription in list(self._subscriptions):
             if topic == "revoked":
                 subscription.revoked(channel or None, reader or None)

@@ -33,6 +33,7 @@ _PAGE_BYTES = 256 * 1024
 
 # So much may come by the feed while the engine is read; beyond it, the engine is read again.
 _MOST_HELD = 1024
+_MOST_HELD_BYTES = 1024 * 1024
 
 # What one reader is handed at once, and how many readers before others get their turn.
 _PIECE_FRAMES = 256
@@ -131,6 +132,7 @@ class LiveChannel:
         self._context = Context()  # nobody's: what is done here is for all readers
         self._ring: Ring | None = None
         self._held: list[Record] = []
+        self._held_bytes = 0
         self._overflown = False
         self._again = False
         self._closed: str | None = None
@@ -201,7 +203,8 @@ class LiveChannel:
             self._hold(record)
 
     def _hold(self, record: Record) -> None:
-        if len(self._held) < _MOST_HELD:
+        self._held_bytes += len(record.body)
+        if len(self._held) < _MOST_HELD and self._held_bytes <= _MOST_HELD_BYTES:
             self._held.append(record)
         else:
             self._overflown = True
@@ -222,6 +225,7 @@ class LiveChannel:
         """Read from the engine what the feed may have missed, then follow the feed again."""
         self.is_live = False
         self._held.clear()
+        self._held_bytes = 0
         self._overflown = False
         self._again = True
         if self._synchronising is None and self._closed is None:
@@ -283,7 +287,7 @@ class LiveChannel:
                 after = Newest(_PRELOADED)
                 continue
             self.flush_soon()
-            if not page.more:
+            if not page.more or not page.records:
                 return
             after = self._ring.tail.cursor
 
@@ -299,6 +303,7 @@ class LiveChannel:
     def _join(self) -> bool:
         """Go on with what was held meanwhile; `False` where something is missing still."""
         held, self._held = self._held, []
+        self._held_bytes = 0
         overflown, self._overflown = self._overflown, False
         return not overflown and all(self._take(record) for record in held)
 

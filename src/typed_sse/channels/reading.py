@@ -10,37 +10,28 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from typed_sse.channels.cursor import MAX_CHANNELS, Cursor, channel_key, parsed, vector
+from typed_sse.channels.cursor import MAX_CHANNELS, Cursor, channel_key, parsed
 from typed_sse.channels.engine import EARLIEST, GapReason, Newest, Page
+from typed_sse.channels.gaps import OnGap, OnLag, Skip, newest_of_each, skip, to_the_ring
 from typed_sse.channels.hub import Hub
+from typed_sse.channels.ids import Ids
 from typed_sse.channels.live import Place
 from typed_sse.channels.ring import body_of, framed
 from typed_sse.control import EndInfo, GapInfo, StreamEnd, StreamGap
 from typed_sse.drain import farewell
-from typed_sse.errors import AccessDenied, EngineUnavailable, InvalidField, PayloadTooLarge
+from typed_sse.errors import AccessDenied, EngineUnavailable, PayloadTooLarge
 from typed_sse.sources import Frame, Sink, Unseen
 from typed_sse.stepping import StandIn
 
 _FRAMES_AT_ONCE = 64
-
-# With more channels than this, an id for each event would be most of what is sent.
-_MOST_IN_EACH_ID = 8
-_CHECKPOINT_S = 1.0
 
 # How long to wait for an engine that is away where no channel says when it is back.
 _RETRY_S = 0.5
 _SOON_S = 0.05
 
 _MOST_NEWEST = 10_000
-_LONGEST_ASKED = 200
-
-Snapshot: TypeAlias = Callable[[], Awaitable[tuple[Sequence[bytes], str]]]
-"""Loads a channel's state as frames, and the cursor that it is as of."""
-
-OnGap: TypeAlias = Literal["oldest", "latest", "close"] | Snapshot
-OnLag: TypeAlias = Literal["catch_up", "drop_oldest", "close"] | Callable[[bytes], str]
 
 Authorize: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 """Says whether the reader may read the channel of this name."""
@@ -75,8 +66,36 @@ class Reading:
     1. `_places` has the place of each channel that is read; each is entered in its channel until
        `aclose`.
     2. While `_sink` is set the reading is parked: each place has an index, and `_ready` is empty.
-    3. `_at` has, where there are several channels, the cursor of the last event taken of each.
     """
+
+    # One for each reader there is, so it is kept small.
+    __slots__ = (
+        "_alone",
+        "_asking",
+        "_begun",
+        "_closed",
+        "_complete",
+        "_failure",
+        "_ids",
+        "_last",
+        "_new",
+        "_news",
+        "_places",
+        "_prefixes",
+        "_ready",
+        "_recheck",
+        "_relist",
+        "_resumed",
+        "_sink",
+        "_target_of",
+        "_unsettled",
+        "authorize",
+        "hub",
+        "is_over",
+        "parks",
+        "reader",
+        "targets",
+    )
 
     def __init__(
         self,
@@ -94,7 +113,7 @@ class Reading:
         self._alone = len(targets) == 1 and not targets[0].name.endswith("/")
         self._places: dict[str, Place] = {}
         self._target_of: dict[Place, Target] = {}
-        self._at: dict[str, Cursor] = {}
+        self._ids = Ids()
         self._prefixes: list[Target] = []
         self._new: dict[str, Target] = {}
         self._unsettled: list[Place] = []
@@ -104,12 +123,10 @@ class Reading:
         self._resumed = True
         self._last: bytes | None = None
         self._failure: Exception | None = None
-        self._recheck: set[str] = set()
+        self._recheck: frozenset[str] = frozenset()
         self._relist = False
-        self._asking: set[str] = set()
+        self._asking: frozenset[str] = frozenset()
         self._news: asyncio.Future[None] | None = None
-        self._unsaid = False
-        self._said_s = 0.0
 
     @property
     def stand_in(self) -> StandIn:
@@ -195,18 +212,19 @@ class Reading:
         sink, start, ring = self._sink, place.index, place.ring
         if sink is None or start is None:
             return False
-        at = dict(self._at)
+        ids, channels = self._ids, len(self._places)
+        at = dict(ids.at)
         frames = [
-            self._frame(place.live.name, cursor, body_of(frame))
+            ids.frame(place.live.name, cursor, body_of(frame), channels)
             for cursor, frame in zip(
                 ring.cursors(start, stop), ring.frames(start, stop), strict=True
             )
         ]
         events = sum(not isinstance(each, Unseen) for each in ring.frames(start, stop))
-        piece = b"".join([*frames, self._checkpoint(due=True)])
+        piece = b"".join([*frames, ids.checkpoint_if_due(channels, self.hub.loop.time())])
         if not piece or sink.push(piece, events):
             return True
-        self._at, self._unsaid = at, True
+        ids.at, ids.unsaid = at, True
         self.unpark()
         return False
 
@@ -256,10 +274,10 @@ class Reading:
 
     def tick(self) -> None:
         """Say where the reader is, where its ids are left out."""
-        if self._unsaid and self._sink is not None:
-            checkpoint = self._checkpoint(due=False)
+        if self._ids.unsaid and self._sink is not None:
+            checkpoint = self._checkpoint()
             if checkpoint and not self._sink.push(checkpoint, 0):
-                self._unsaid = True
+                self._ids.unsaid = True
                 self.unpark()
 
     def _something_to_do(self) -> bool:
@@ -307,8 +325,8 @@ class Reading:
             return
         if len(self._places) == MAX_CHANNELS:
             raise PayloadTooLarge("channels in a subscription", MAX_CHANNELS + 1, MAX_CHANNELS)
-        self._asking = {name}
-        await self._ask({name})
+        self._asking = frozenset((name,))
+        await self._ask(self._asking)
         if self._closed:
             raise StopAsyncIteration
         live = self.hub.follow(name)
@@ -316,8 +334,9 @@ class Reading:
         self._target_of[place] = target
         live.enter(place)
         self._unsettled.append(place)
+        self._asking = frozenset()
 
-    async def _ask(self, channels: set[str]) -> None:
+    async def _ask(self, channels: frozenset[str]) -> None:
         if self.authorize is None:
             return
         for channel in sorted(channels):
@@ -376,8 +395,8 @@ class Reading:
         for name, place in self._places.items():
             cursor = place.at()
             if cursor is not None:
-                self._at.setdefault(name, cursor)
-        checkpoint = self._checkpoint(due=False)
+                self._ids.at.setdefault(name, cursor)
+        checkpoint = self._checkpoint()
         if checkpoint:
             self._ready.append(Unseen(checkpoint))
 
@@ -392,7 +411,7 @@ class Reading:
             raise self._failure
         if not self._recheck:
             return
-        recheck, self._recheck = self._recheck, set()
+        recheck, self._recheck = self._recheck, frozenset[str]()
         try:
             await self._ask(recheck)
         except EngineUnavailable:
@@ -422,7 +441,8 @@ class Reading:
             elif place.index < place.ring.head:
                 self._read_ring(place, place.index)
         if self._ready:
-            checkpoint = self._checkpoint(due=True)
+            now_s = self.hub.loop.time()
+            checkpoint = self._ids.checkpoint_if_due(len(self._places), now_s)
             if checkpoint:
                 self._ready.append(Unseen(checkpoint))
             return True
@@ -470,8 +490,8 @@ class Reading:
         if page.records:
             place.cursor = page.records[-1].cursor
         elif isinstance(place.cursor, Newest):
-            place.cursor = self._at[place.live.name] = page.tail.cursor
-            self._unsaid = not self._alone
+            place.cursor = self._ids.at[place.live.name] = page.tail.cursor
+            self._ids.unsaid = not self._alone
 
     async def _find_back(self, place: Place, page: Page) -> None:
         if page.more or not isinstance(place.cursor, Cursor):
@@ -499,7 +519,7 @@ class Reading:
             place.index = found if isinstance(found, int) else None
         cursor = place.at()
         if cursor is not None:
-            self._at[name] = cursor
+            self._ids.at[name] = cursor
         self._unsettled.clear()
         del self._new[name]
 
@@ -510,31 +530,15 @@ class Reading:
                 self.appeared(name)
 
     def _add(self, place: Place, cursor: Cursor, body: bytes) -> None:
-        frame = framed(cursor, body) if self._alone else self._frame(place.live.name, cursor, body)
+        if self._alone:
+            frame = framed(cursor, body)
+        else:
+            frame = self._ids.frame(place.live.name, cursor, body, len(self._places))
         if frame:
             self._ready.append(frame if body else Unseen(frame))
 
-    def _frame(self, channel: str, cursor: Cursor, body: bytes) -> bytes:
-        """Return the frame of an event of one of several channels."""
-        self._at[channel] = cursor
-        if len(self._places) <= _MOST_IN_EACH_ID and len(self._at) == len(self._places):
-            return framed(vector(self._at), body)
-        self._unsaid = True
-        return body
-
-    def _checkpoint(self, *, due: bool) -> bytes:
-        """Return a frame that only says where the reader is; where `due`, only if it is time.
-
-        None, while the place in one of the channels has no name yet: it would be left out, and be
-        taken for new.
-        """
-        if len(self._at) < len(self._places):
-            return b""
-        if due and (not self._unsaid or self.hub.loop.time() - self._said_s < _CHECKPOINT_S):
-            return b""
-        self._unsaid = False
-        self._said_s = self.hub.loop.time()
-        return framed(vector(self._at), b"")
+    def _checkpoint(self) -> bytes:
+        return self._ids.checkpoint(len(self._places), self.hub.loop.time())
 
     def _at_the_seal(self, place: Place) -> bool:
         return place.index is not None and place.ring.tail.sealed and place.index == place.ring.head
@@ -547,10 +551,10 @@ class Reading:
         for place in self._places.values():
             place.live.waiting.add(news)
         try:
-            async with asyncio.timeout(_CHECKPOINT_S if self._unsaid else None):
+            async with asyncio.timeout(self._ids.wait_s):
                 await news
         except TimeoutError:
-            self._ready.append(Unseen(self._checkpoint(due=False)))  # at least the empty frame
+            self._ready.append(Unseen(self._checkpoint()))  # at least the empty frame
         finally:
             self._news = None
             for place in self._places.values():
@@ -569,42 +573,18 @@ class Reading:
     async def _gap(self, place: Place, reason: GapReason, asked: str | None) -> None:
         """Tell the reader that events are missing, then do what the channel has declared."""
         on_gap = self._target_of[place].on_gap
-        await place.live.ready()
-        ring = place.ring
-        first = ring.tail.cursor
-        state: Sequence[bytes] = ()
-        if on_gap == "oldest":
-            page = await place.live.page(EARLIEST)
-            first = page.records[0].cursor if page.records else page.tail.cursor
-            place.index, place.cursor = None, EARLIEST
-        elif callable(on_gap):
-            state, as_of = await on_gap()
-            start = parsed(as_of)
-            if not isinstance(start, Cursor) or (await place.live.page(start)).gap is not None:
-                # Told of as another gap, it would be loaded again and again.
-                reason_why = "a snapshot needs the cursor that `tail` has returned before it"
-                raise InvalidField("cursor", as_of, reason_why)
-            first = start
-            place.index, place.cursor = None, start
-        else:
-            place.index, place.cursor = ring.head, ring.tail.cursor
-        place.lagged = False
-        if asked is not None and (len(asked) > _LONGEST_ASKED or not asked.isascii()):
-            asked = None
-        info = GapInfo(
-            channel=place.live.name,
-            reason=reason.value,
-            asked=asked,
-            first=str(first),
-        )
-        self._tell(info)
-        self._ready.extend(state)
+        self._skip(place, await skip(place, on_gap, reason, asked))
         if on_gap == "close":
             # Whoever comes back is to start anew, and not to hear of the same gap again.
             self._ready.append(Unseen(b"id\n\n"))
             self._complete = True
         elif on_gap == "latest":
             self._say_id_of(place)
+
+    def _skip(self, place: Place, skipped: Skip) -> None:
+        place.index, place.cursor, place.lagged = skipped.index, skipped.cursor, False
+        self._tell(skipped.info)
+        self._ready.extend(skipped.state)
 
     def _tell(self, info: GapInfo) -> None:
         self.hub.count(info.reason)
@@ -614,64 +594,26 @@ class Reading:
         cursor = place.at()
         if cursor is None:
             return
-        self._at[place.live.name] = cursor
-        frame = framed(cursor, b"") if self._alone else self._checkpoint(due=False)
+        self._ids.at[place.live.name] = cursor
+        frame = framed(cursor, b"") if self._alone else self._checkpoint()
         if frame:
             self._ready.append(Unseen(frame))
 
     async def _lag(self, place: Place, on_lag: OnLag) -> None:
         """Do what the channel has declared for a reader that is too slow."""
-        cursor = place.at()
-        asked = None if cursor is None else str(cursor)
         if on_lag == "close":
             self.hub.count("closed")
             self._last = farewell()
             self._complete = True
         elif callable(on_lag):
-            await self._newest_of_each(place, on_lag)
+            newest, skipped = await newest_of_each(place, on_lag)
+            self.hub.count("skipped", skipped)
+            for cursor, body in newest:
+                self._add(place, cursor, body)
+            place.lagged = False
         else:
             await place.live.ready()
-            ring = place.ring
-            place.index = ring.base
-            place.lagged = False
-            first = ring.cursors(ring.base, ring.base + 1)
-            info = GapInfo(
-                channel=place.live.name,
-                reason="overflow",
-                asked=asked,
-                first=str(first[0]) if first else None,
-            )
-            self._tell(info)
-
-    async def _newest_of_each(self, place: Place, key_of: Callable[[bytes], str]) -> None:
-        """Deliver, of what the reader has missed, the newest of each key."""
-        newest: dict[str | None, tuple[Cursor, bytes]] = {}
-        skipped = 0
-        before = place.cursor
-        while True:
-            await place.live.ready()
-            try:
-                page = await place.live.page(place.cursor)
-            except EngineUnavailable:
-                place.cursor = before  # nothing of it was delivered
-                raise
-            if page.gap is not None:
-                break
-            for record in page.records:
-                key = key_of(record.body) if record.body else None
-                skipped += key in newest
-                newest.pop(key, None)  # the order is that of the newest
-                newest[key] = record.cursor, record.body
-                if len(newest) > _MOST_NEWEST:
-                    del newest[next(iter(newest))]
-                    skipped += 1
-            self._moved(place, page)
-            if not page.more:
-                break
-        self.hub.count("skipped", skipped)
-        for cursor, body in newest.values():
-            self._add(place, cursor, body)
-        place.lagged = False
+            self._skip(place, to_the_ring(place))
 
 
 def _start_of(after: str | None, channel: str) -> Cursor | Newest | None:
