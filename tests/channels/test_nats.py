@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from channels.nats_server import NatsServer, Proxy, free_port
-from typed_sse.channels import nats as nats_engine
+from typed_sse.channels import nats_client
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import EARLIEST, Appended, GapReason, Newest, Record, Retain
 from typed_sse.channels.nats import NatsEngine
@@ -79,6 +80,10 @@ async def published(process: Process, channel: str, body: bytes, key: str) -> Cu
                 return (await process.append(channel, body, key=key)).last
             except (EngineUnavailable, OutcomeUnknown):
                 await asyncio.sleep(0.01)
+
+
+def told_of_a_loss(process: Process, since: int) -> bool:
+    return Lost(None) in process.heard[since:]
 
 
 async def ask(server: NatsServer, subject: str, request: object) -> Mapping[str, object]:
@@ -180,7 +185,6 @@ async def test_engines_that_start_at_once_make_one_stream(server: NatsServer) ->
         ("stream", lambda: NatsEngine("nats://h", stream="a.b")),
         ("timeout_s", lambda: NatsEngine("nats://h", timeout_s=0)),
         ("replicas", lambda: NatsEngine("nats://h", replicas=0)),
-        ("max_age_s", lambda: NatsEngine("nats://h", max_age_s=1)),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(
@@ -294,6 +298,9 @@ async def test_a_stalled_server_is_waited_for_no_longer_than_the_timeout_and_use
         for _ in range(2):
             with pytest.raises(EngineUnavailable):
                 await one.read("a")
+        for change in (one.engine.drop("b"), one.engine.signal("topic", b"data")):
+            with pytest.raises(OutcomeUnknown, match=r"timeout_s=0\.5"):
+                await change
         assert not (await one.engine.health()).ready
         server.go_on()
         await back(one)
@@ -326,7 +333,9 @@ async def test_appends_through_connections_that_are_cut_are_done_once_and_heard_
         await two.engine.watch(["a"])
         for turn in range(60):
             if turn % 6 == 5:
+                known = len(two.heard)
                 proxy.cut()
+                await two.until(partial(told_of_a_loss, two, known), "the loss is told")
             await published(one, "a", b"%d" % turn, f"{turn}")
         await back(one, two)
         records = await two.all("a")
@@ -362,7 +371,7 @@ async def test_messages_that_nats_py_drops_are_told_of(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engines(server.url) as (two,):
-        monkeypatch.setattr(nats_engine, "_PENDING_MESSAGES", 1)
+        monkeypatch.setattr(nats_client, "_PENDING_MESSAGES", 1)
         process = Process(NatsEngine(server.url), LIMIT_S)
         await process.engine.start(process)
         await process.engine.watch(["room/"])
