@@ -208,10 +208,10 @@ class EngineUnavailable(BrokenError):
 
 
 class OutcomeUnknown(BrokenError):
-    """The connection to the store failed after it was told to append.
+    """The connection to the store failed after it was told to do something.
 
-    It may have been done, or not. To repeat it safely, publish with a `key`, and with the same one
-    again.
+    It may have been done, or not. What is published with a `key` can be repeated safely, with the
+    same one.
 
     Attributes:
         engine: where the store is, without a password.
@@ -223,7 +223,7 @@ class OutcomeUnknown(BrokenError):
         self.reason = reason
         super().__init__(
             f"the engine {engine} may or may not have done it: {reason}; "
-            "publish again with the same key to be sure"
+            "do it again, with the same key if it was given one"
         )
 
 

@@ -363,7 +363,8 @@ class TroubleLaws(EngineHooks):
             await one.engine.health()
         for answer in answers[1:]:
             if isinstance(answer, BaseException):
-                holds(isinstance(answer, EngineUnavailable), f"{answer!r} says that it is away")
+                away = isinstance(answer, EngineUnavailable | OutcomeUnknown)
+                holds(away, f"{answer!r} says that it is away")
         failed = isinstance(answers[0], EngineUnavailable | OutcomeUnknown)
         holds(failed, f"append fails, and tells how: {answers[0]!r}")
         return answers
