@@ -954,3 +954,64 @@ async def test_a_reader_has_a_name_of_bounded_length(reader: str) -> None:
             room(hub).subscribe(reader=reader)
         with pytest.raises(InvalidField, match="reader"):
             await room(hub).revoke(reader)
+
+
+class Slowly(MemoryEngine):
+    """Takes a moment for each read, counts them, and may be away."""
+
+    reads = 0
+    away = False
+
+    async def read(
+        self, channel: str, after: Cursor | Newest, *, limit: int, max_bytes: int
+    ) -> Page:
+        self.reads += 1
+        await asyncio.sleep(0.01)
+        if self.away:
+            raise EngineUnavailable("slow", "gone")
+        return await super().read(channel, after, limit=limit, max_bytes=max_bytes)
+
+
+async def test_many_who_come_back_from_far_behind_share_what_is_read() -> None:
+    store, engine = MemoryStore(), None
+    async with hub_on(store) as one:
+        ids = await published(room(one), 900)
+    engine = Slowly(store)
+    async with Hub(engine) as hub:
+        clients = [opened(room(hub).subscribe(after)) for after in ids[:60]]
+        bodies = [await after_a_while(client) for client in clients]
+        assert [notes(body) for body in bodies] == [
+            list(range(behind + 1, 900)) for behind in range(60)
+        ]
+        # The newest, four pages from the oldest of the cursors on, and what one misses of them.
+        assert engine.reads <= 8
+
+
+async def test_an_engine_that_is_away_is_not_asked_by_each_who_waits_for_a_page() -> None:
+    store = MemoryStore()
+    async with hub_on(store) as one:
+        ids = await published(room(one), 400)
+    engine = Slowly(store)
+    async with Hub(engine) as hub:
+        live_room = hub.follow("room")
+        await live_room.ready()
+        engine.away, engine.reads = True, 0
+        pages = (live_room.page(cursor_of(after)) for after in ids[:50])
+        answers = await asyncio.gather(*pages, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {EngineUnavailable}
+        assert engine.reads == 1
+
+
+async def test_a_prefix_whose_channels_are_gone_closes_where_it_is_declared_so() -> None:
+    store = MemoryStore()
+    async with hub_on(store) as hub:
+        orders = Channel("orders/{n}", Note, hub=hub, on_gap="close")
+        await orders.at(n=1).publish(Note(1))
+        async with opened(orders.subscribe_all()) as client:
+            await asyncio.sleep(1)
+            after = last_id(client.body)
+        store.restore(MemoryStore())
+        client = opened(orders.subscribe_all(after))
+        body = await after_a_while(client)
+        assert names(body) == ["stream.gap", "stream.end"]
+        assert last_id(body) == ""

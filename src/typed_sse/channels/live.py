@@ -8,6 +8,7 @@ loop, nothing of HTTP.
 import asyncio
 import logging
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Protocol
@@ -31,6 +32,10 @@ _PRELOADED = 128
 _PAGE_RECORDS = 256
 _PAGE_BYTES = 256 * 1024
 
+# So many pages, for so long, are kept for others who come back from about the same place.
+_MOST_RECENT_PAGES = 15
+_RECENT_S = 2.0
+
 # So much may come by the feed while the engine is read; beyond it, the engine is read again.
 _MOST_HELD = 1024
 _MOST_HELD_BYTES = 1024 * 1024
@@ -46,6 +51,10 @@ _LONGEST_WAIT_S = 2.0
 
 
 _LEFT = "the hub was left"
+
+
+def _position(record: Record) -> int:
+    return record.cursor.pos
 
 
 class Reader(Protocol):
@@ -138,6 +147,9 @@ class LiveChannel:
         self._closed: str | None = None
         self._ready: asyncio.Future[None] | None = None
         self._pages: dict[Cursor | Newest, asyncio.Task[Page]] = {}
+        self._recent: list[tuple[float, Page]] = []
+        self._reads = asyncio.Lock()
+        self._failures = 0
         self._flush_is_due = False
         self._round: list[Place] = []
         self._round_head = 0
@@ -297,6 +309,7 @@ class LiveChannel:
             if self._ring is not None:
                 place.fall_off()
         self._ring = None
+        self._recent.clear()
         for place in list(self.parked):
             place.reader.wake()
 
@@ -310,14 +323,19 @@ class LiveChannel:
     # What goes to the readers.
 
     async def page(self, after: Cursor | Newest) -> Page:
-        """Read what the engine has behind a place; who asks for the same at once shares it."""
+        """Read what the engine has behind a place; many who come back at once share what is read.
+
+        Raises:
+            EngineUnavailable: the engine is away, or the channel is not followed any more.
+        """
         self.check()
+        known = self._known_page(after)
+        if known is not None:
+            return known
         task = self._pages.get(after)
         if task is None:
-            reading = self._engine.read(
-                self.name, after, limit=_PAGE_RECORDS, max_bytes=_PAGE_BYTES
-            )
-            task = self._pages[after] = self._loop.create_task(reading, context=self._context)
+            task = self._loop.create_task(self._read_page(after), context=self._context)
+            self._pages[after] = task
             task.add_done_callback(self._page_came(after))
         try:
             return await asyncio.shield(task)
@@ -325,6 +343,41 @@ class LiveChannel:
             if self._closed is not None and task.cancelled():
                 raise EngineUnavailable(self._closed, _LEFT) from None
             raise
+
+    async def _read_page(self, after: Cursor | Newest) -> Page:
+        """Read one page at a time: whoever waits may find what it needs in the one before."""
+        failures = self._failures
+        async with self._reads:
+            known = self._known_page(after)
+            if known is not None:
+                return known
+            if self._failures != failures:
+                raise EngineUnavailable(self.name, "a read before this one has failed")
+            try:
+                page = await self._engine.read(
+                    self.name, after, limit=_PAGE_RECORDS, max_bytes=_PAGE_BYTES
+                )
+            except EngineUnavailable:
+                self._failures += 1
+                raise
+        if page.more and page.gap is None:
+            self._recent[:-_MOST_RECENT_PAGES] = []
+            self._recent.append((self._loop.time(), page))
+        return page
+
+    def _known_page(self, after: Cursor | Newest) -> Page | None:
+        """Return the rest of a page that was read a moment ago and has the event of a cursor."""
+        since_s = self._loop.time() - _RECENT_S
+        while self._recent and self._recent[0][0] < since_s:
+            del self._recent[0]
+        if isinstance(after, Newest):
+            return None
+        for _, page in self._recent:
+            place = bisect_left(page.records, after.pos, key=_position)
+            # Behind the last one of a page is another.
+            if place < len(page.records) - 1 and page.records[place].cursor == after:
+                return page._replace(records=page.records[place + 1 :])
+        return None
 
     def _page_came(self, after: Cursor | Newest) -> Callable[[asyncio.Task[Page]], None]:
         def came(task: asyncio.Task[Page]) -> None:

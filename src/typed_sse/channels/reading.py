@@ -308,7 +308,7 @@ class Reading:
         self._begun = True
         if self._resumed and self._is_sealed():
             self.is_over = self._complete = True
-        else:
+        elif not self._complete:
             self._say_where()
 
     async def _begin_prefix(self, target: Target) -> None:
@@ -383,6 +383,8 @@ class Reading:
             self.hub.count("reset")
             info = GapInfo(channel=target.name, reason="reset")
             self._ready.insert(0, Frame(StreamGap(info).encode()))
+            if target.on_gap == "close":
+                self._close_at_a_gap()
 
     def _say_where(self) -> None:
         """Tell the reader where it is: it may be cut off before the first event."""
@@ -575,11 +577,14 @@ class Reading:
         on_gap = self._target_of[place].on_gap
         self._skip(place, await skip(place, on_gap, reason, asked))
         if on_gap == "close":
-            # Whoever comes back is to start anew, and not to hear of the same gap again.
-            self._ready.append(Unseen(b"id\n\n"))
-            self._complete = True
+            self._close_at_a_gap()
         elif on_gap == "latest":
             self._say_id_of(place)
+
+    def _close_at_a_gap(self) -> None:
+        # Whoever comes back is to start anew, and not to hear of the same gap again.
+        self._ready.append(Unseen(b"id\n\n"))
+        self._complete = True
 
     def _skip(self, place: Place, skipped: Skip) -> None:
         place.index, place.cursor, place.lagged = skipped.index, skipped.cursor, False
