@@ -19,15 +19,19 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-oldest test-live check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
+.PHONY: demo test test-quick test-covered test-oldest test-live test-channels check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=redis://127.0.0.1 with two workers
 	$(RUN) typed_sse.demo $(PORT)
 
-test: test-quick test-oldest test-live  ## every test
+# Two cores, and much of the time a test waits for a server: so they run beside each other.
+test: .venv/oldest/made .venv/browser .venv/tools .venv/schemathesis/made  ## every test
+	$(MAKE) --jobs=3 --output-sync=line test-channels test-live test-quick test-covered test-oldest
 
-test-quick: .venv/dev  ## what needs no socket, in virtual time, and the coverage of the reading path
+test-quick: .venv/dev  ## what needs no socket, in virtual time
 	$(RUN) pytest -q -m "not live"
+
+test-covered: .venv/dev  ## that the tests of the reading path reach all of it
 	for module in $(COVERED); do \
 		$(RUN) coverage run -m pytest -q -k "not sizes and not 8_mib" tests/test_$$module.py && \
 		$(RUN) coverage report --include="src/typed_sse/$$module.py" --fail-under=100 || exit 1; \
@@ -40,7 +44,10 @@ test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and a
 	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
 test-live: .venv/browser .venv/tools .venv/schemathesis/made  ## real servers, real curl, a real browser, what others make of our documents
-	$(RUN) pytest -q -m live
+	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*'
+
+test-channels: .venv/browser  ## the engines on real servers, and channels under every fault
+	$(RUN) pytest -q -m live tests/channels tests/live/test_channels.py tests/live/test_channel_faults.py tests/live/test_channel_browser.py
 
 check: .venv/dev  ## lint, format, types, layers, and what the hot paths do
 	$(RUN) ruff check
