@@ -10,7 +10,7 @@ COVERED := wire events threads sources streams drain fastapi prometheus opentele
 # runs by seed of test_replay.
 CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.py live.py memory.py reading.py ring.py subscription.py urls.py)
 WHOLE := channels/channel,channels/cursor,channels/engine,channels/ids,channels/ring,channels/urls
-NEARLY := channels/gaps,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
+NEARLY := channels/gaps,channels/pages,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)

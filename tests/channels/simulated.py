@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from typed_sse.channels import Channel, Hub, Subscription, live, memory, reading
+from typed_sse.channels import Channel, Hub, Subscription, live, memory, pages, reading
 from typed_sse.channels.cursor import Cursor, channel_key, parsed
 from typed_sse.channels.engine import Record, Retain
 from typed_sse.channels.memory import MemoryEngine, MemoryStore
@@ -379,7 +379,7 @@ def small(patch: pytest.MonkeyPatch, seed: int) -> None:
     for module, name, values in (
         (live, "_RING_FRAMES", (2, 5, 20)),
         (live, "_PRELOADED", (1, 2, 8)),
-        (live, "_PAGE_RECORDS", (1, 3, 8)),
+        (pages, "_PAGE_RECORDS", (1, 3, 8)),
         (live, "_MOST_HELD", (1, 3, 50)),
         (live, "_PIECE_FRAMES", (1, 3, 50)),
         (live, "_READERS_A_TURN", (1, 2)),

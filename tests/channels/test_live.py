@@ -83,7 +83,7 @@ async def test_what_comes_between_the_watch_and_the_read_is_there_once() -> None
         await asyncio.sleep(0)
     await live.ready()
     assert live.ring.head - live.ring.base == 13
-    live.close("of the test")
+    live.close()
 
 
 async def test_more_than_is_held_while_the_engine_is_read_is_read_again(
@@ -107,7 +107,7 @@ async def test_more_than_is_held_while_the_engine_is_read_is_read_again(
     await asyncio.sleep(1)
     assert live.ring.head == 15
     assert live.end == (await engine.tails(["room"]))[0].cursor
-    live.close("of the test")
+    live.close()
 
 
 async def test_a_loss_while_it_is_synchronising_makes_it_read_once_more() -> None:
@@ -116,7 +116,7 @@ async def test_a_loss_while_it_is_synchronising_makes_it_read_once_more() -> Non
     engine.before_read = lambda: live.synchronise() if engine.reads < 3 else None
     await live.ready()
     assert engine.reads == 3
-    live.close("of the test")
+    live.close()
 
 
 async def test_a_feed_with_a_hole_that_the_engine_does_not_know_either_does_not_spin() -> None:
@@ -136,7 +136,7 @@ async def test_a_feed_with_a_hole_that_the_engine_does_not_know_either_does_not_
     await append(engine)
     await asyncio.sleep(5)
     assert live.end == (await engine.tails(["room"]))[0].cursor
-    live.close("of the test")
+    live.close()
 
 
 async def test_an_engine_that_is_away_is_asked_less_and_less_often() -> None:
@@ -149,7 +149,7 @@ async def test_an_engine_that_is_away_is_asked_less_and_less_often() -> None:
     live = await followed(engine)
     await asyncio.sleep(600)
     assert 250 < engine.reads < 900
-    live.close("of the test")
+    live.close()
     with pytest.raises(EngineUnavailable, match="left"):
         await live.ready()
 
@@ -159,7 +159,7 @@ async def test_whoever_waits_for_a_channel_that_is_closed_is_told() -> None:
     live = await followed(engine)
     waiting = asyncio.ensure_future(live.ready())
     await asyncio.sleep(0)
-    live.close("of the test")
+    live.close()
     with pytest.raises(EngineUnavailable):
         await waiting
     with pytest.raises(EngineUnavailable):
@@ -180,7 +180,7 @@ async def test_pages_asked_for_at_once_are_one_read_and_a_cancelled_reader_harms
     pages = await asyncio.gather(*asking[1:])
     assert engine.reads == 1
     assert all(len(page.records) == 3 for page in pages)
-    live.close("of the test")
+    live.close()
 
 
 async def test_a_place_keeps_its_cursor_when_the_ring_moves_on(
@@ -201,7 +201,7 @@ async def test_a_place_keeps_its_cursor_when_the_ring_moves_on(
     assert _index_of(place) is None
     assert place.lagged
     assert place.at() == third
-    live.close("of the test")
+    live.close()
 
 
 async def test_a_log_that_begins_anew_wakes_who_is_parked() -> None:
@@ -221,4 +221,4 @@ async def test_a_log_that_begins_anew_wakes_who_is_parked() -> None:
     assert reader.woken >= 1
     assert _index_of(place) is None
     assert place.at() == last
-    live.close("of the test")
+    live.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from channels.stream import Note, hub_on, last_id, names, notes
-from typed_sse.channels import Channel, Hub, LatestBy, Retain, live, memory, reading
+from typed_sse.channels import Channel, Hub, LatestBy, Retain, live, memory, pages, reading
 from typed_sse.channels.cursor import Cursor, parsed, vector
 from typed_sse.channels.engine import Newest, Page
 from typed_sse.channels.memory import MemoryEngine, MemoryStore
@@ -391,7 +391,7 @@ async def test_the_newest_of_each_key_of_a_sealed_channel_end_with_its_end(
 async def test_the_newest_of_each_key_are_not_lost_where_the_engine_is_away_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "_PAGE_RECORDS", 5)
+    monkeypatch.setattr(pages, "_PAGE_RECORDS", 5)
 
     class Away(MemoryEngine):
         reads = 0
@@ -433,7 +433,7 @@ async def test_a_stalled_reader_holds_no_more_than_the_ring_and_a_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(live, "_RING_BYTES", 20_000)
-    monkeypatch.setattr(live, "_PAGE_BYTES", 10_000)
+    monkeypatch.setattr(pages, "_PAGE_BYTES", 10_000)
     async with hub_on() as hub:
         channel = Channel("room", Note, hub=hub, retain=Retain(events=5000))
         subscription = channel.subscribe()

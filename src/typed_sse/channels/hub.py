@@ -140,7 +140,7 @@ class Hub:
         channels = list(self._channels.values())
         self._channels.clear()
         for live in channels:
-            live.close("of this hub")
+            live.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -278,7 +278,7 @@ class Hub:
             if not live.places and now_s - live.idle_since_s >= _LINGER_S
         ]
         for name in idle:
-            self._channels.pop(name).close("of this hub")
+            self._channels.pop(name).close()
         if idle:
             self._do(self._unwatch(idle))
         for subscription in list(self._subscriptions):

@@ -8,13 +8,13 @@ loop, nothing of HTTP.
 import asyncio
 import logging
 import random
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Protocol
 
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import Engine, GapReason, Newest, Page, Record
+from typed_sse.channels.pages import Pages
 from typed_sse.channels.ring import Ring
 from typed_sse.errors import EngineUnavailable
 
@@ -28,14 +28,6 @@ _RING_BYTES = 1024 * 1024
 # who come back soon are answered from memory.
 _PRELOADED = 128
 
-# What is asked of an engine at once.
-_PAGE_RECORDS = 256
-_PAGE_BYTES = 256 * 1024
-
-# So many pages, for so long, are kept for others who come back from about the same place.
-_MOST_RECENT_PAGES = 15
-_RECENT_S = 2.0
-
 # So much may come by the feed while the engine is read; beyond it, the engine is read again.
 _MOST_HELD = 1024
 _MOST_HELD_BYTES = 1024 * 1024
@@ -48,13 +40,6 @@ _READERS_A_TURN = 512
 # How long to wait before an engine that is away is asked again.
 _SHORTEST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
-
-
-_LEFT = "the hub was left"
-
-
-def _position(record: Record) -> int:
-    return record.cursor.pos
 
 
 class Reader(Protocol):
@@ -144,12 +129,9 @@ class LiveChannel:
         self._held_bytes = 0
         self._overflown = False
         self._again = False
-        self._closed: str | None = None
+        self._closed = False
         self._ready: asyncio.Future[None] | None = None
-        self._pages: dict[Cursor | Newest, asyncio.Task[Page]] = {}
-        self._recent: list[tuple[float, Page]] = []
-        self._reads = asyncio.Lock()
-        self._failures = 0
+        self._pages = Pages(name, engine, loop, self._context)
         self._flush_is_due = False
         self._round: list[Place] = []
         self._round_head = 0
@@ -186,16 +168,15 @@ class LiveChannel:
 
     def check(self) -> None:
         """Raise `EngineUnavailable` where it is not followed any more."""
-        if self._closed is not None:
-            raise EngineUnavailable(self._closed, _LEFT)
+        self._pages.check()
 
-    def close(self, why: str) -> None:
+    def close(self) -> None:
         """Follow it no more; whoever still reads is told."""
-        self._closed = why
+        self._closed = True
         self.is_live = False
-        for task in (self._synchronising, *self._pages.values()):
-            if task is not None:
-                task.cancel()
+        self._pages.close()
+        if self._synchronising is not None:
+            self._synchronising.cancel()
         self._say_ready()
         for place in list(self.places):
             place.reader.wake()
@@ -240,7 +221,7 @@ class LiveChannel:
         self._held_bytes = 0
         self._overflown = False
         self._again = True
-        if self._synchronising is None and self._closed is None:
+        if self._synchronising is None and not self._closed:
             self._synchronising = self._loop.create_task(self._synchronise(), context=self._context)
 
     async def _synchronise(self) -> None:
@@ -280,9 +261,7 @@ class LiveChannel:
         else:
             after = Newest(_PRELOADED)
         while True:
-            page = await self._engine.read(
-                self.name, after, limit=_PAGE_RECORDS, max_bytes=_PAGE_BYTES
-            )
+            page = await self._pages.read(after)
             if page.gap is not None:
                 self._begin_anew()
                 after = Newest(_PRELOADED)
@@ -309,7 +288,7 @@ class LiveChannel:
             if self._ring is not None:
                 place.fall_off()
         self._ring = None
-        self._recent.clear()
+        self._pages.forget()
         for place in list(self.parked):
             place.reader.wake()
 
@@ -328,64 +307,7 @@ class LiveChannel:
         Raises:
             EngineUnavailable: the engine is away, or the channel is not followed any more.
         """
-        self.check()
-        known = self._known_page(after)
-        if known is not None:
-            return known
-        task = self._pages.get(after)
-        if task is None:
-            task = self._loop.create_task(self._read_page(after), context=self._context)
-            self._pages[after] = task
-            task.add_done_callback(self._page_came(after))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if self._closed is not None and task.cancelled():
-                raise EngineUnavailable(self._closed, _LEFT) from None
-            raise
-
-    async def _read_page(self, after: Cursor | Newest) -> Page:
-        """Read one page at a time: whoever waits may find what it needs in the one before."""
-        failures = self._failures
-        async with self._reads:
-            known = self._known_page(after)
-            if known is not None:
-                return known
-            if self._failures != failures:
-                raise EngineUnavailable(self.name, "a read before this one has failed")
-            try:
-                page = await self._engine.read(
-                    self.name, after, limit=_PAGE_RECORDS, max_bytes=_PAGE_BYTES
-                )
-            except EngineUnavailable:
-                self._failures += 1
-                raise
-        if page.more and page.gap is None:
-            self._recent[:-_MOST_RECENT_PAGES] = []
-            self._recent.append((self._loop.time(), page))
-        return page
-
-    def _known_page(self, after: Cursor | Newest) -> Page | None:
-        """Return the rest of a page that was read a moment ago and has the event of a cursor."""
-        since_s = self._loop.time() - _RECENT_S
-        while self._recent and self._recent[0][0] < since_s:
-            del self._recent[0]
-        if isinstance(after, Newest):
-            return None
-        for _, page in self._recent:
-            place = bisect_left(page.records, after.pos, key=_position)
-            # Behind the last one of a page is another.
-            if place < len(page.records) - 1 and page.records[place].cursor == after:
-                return page._replace(records=page.records[place + 1 :])
-        return None
-
-    def _page_came(self, after: Cursor | Newest) -> Callable[[asyncio.Task[Page]], None]:
-        def came(task: asyncio.Task[Page]) -> None:
-            del self._pages[after]
-            if not task.cancelled():
-                task.exception()  # whoever waits for it has it; if nobody does, nobody needs it
-
-        return came
+        return await self._pages.shared(after)
 
     def enter(self, place: Place) -> None:
         """Somebody reads."""
