@@ -40,6 +40,7 @@ from typed_sse import (
     UndeclaredEvent,
     event_source,
 )
+from typed_sse.channels import Channel, Hub, Subscription
 from typed_sse.fastapi import EventRouter, LastEventId
 from typed_sse.testing import OpenStream, open_stream
 
@@ -1148,3 +1149,68 @@ async def test_the_registry_knows_the_whole_template_of_a_route() -> None:
         assert [(one.path, one.route) for one in own.open_streams()] == [
             ("/v1/orders/7", "/v1/orders/{number}")
         ]
+
+
+# --- subscriptions
+
+
+hub = Hub("memory://")
+SAID: Channel[Said] = Channel("said", Said, hub=hub)
+
+
+def answers_of(router: EventRouter) -> tuple[set[str], dict[str, Any]]:
+    document = served(router).openapi()
+    [answer] = [
+        answer
+        for answer in document["paths"]["/"]["get"]["responses"].values()
+        if "text/event-stream" in answer.get("content", {})
+    ]
+    stream: dict[str, Any] = answer["content"]["text/event-stream"]
+    name = stream["schema"]["$ref"].rpartition("/")[2]
+    return set(document["components"]["schemas"][name]["x-sse-events"]["properties"]), stream
+
+
+def test_a_subscription_may_have_gaps_an_end_and_be_over() -> None:
+    router = EventRouter()
+
+    @router.get("/")
+    async def said() -> Subscription[Said]:
+        return SAID.subscribe()
+
+    events, stream = answers_of(router)
+    assert events == {"said", "stream.error", "stream.gap", "stream.end"}
+    assert stream["x-sse-may-be-over"] is True
+
+
+def test_a_stream_that_resumes_may_have_gaps_and_one_that_does_not_may_not() -> None:
+    router = EventRouter()
+
+    @router.get("/")
+    async def said(after: LastEventId) -> EventStream[Said]:
+        return SAID.subscribe(after)
+
+    events, stream = answers_of(router)
+    assert events == {"said", "stream.error", "stream.gap", "stream.end"}
+    assert "x-sse-may-be-over" not in stream
+
+    router = EventRouter()
+
+    @router.get("/")
+    async def generated(after: LastEventId) -> AsyncIterator[Said]:
+        yield Said(Word(text=after or ""))
+
+    assert answers_of(router)[0] == {"said", "stream.error"}
+
+
+async def test_a_subscription_is_streamed_from_a_route() -> None:
+    router = EventRouter()
+
+    @router.get("/")
+    async def said(after: LastEventId) -> Subscription[Said]:
+        return SAID.subscribe(after)
+
+    async with hub:
+        await SAID.publish(Said(Word(text="a")))
+        async with open_stream(served(router), "/?last_event_id=-1") as stream:
+            [event] = await stream.events(1)
+            assert event.id == await SAID.tail()

@@ -17,9 +17,14 @@ from typing_extensions import TypeAliasType
 
 import late_names
 from closing import Closing, failing_finally, farewell, stubborn
+from typed_sse.channels import Channel, Hub
 from typed_sse.errors import InvalidDeclaration, InvalidField, UndeclaredEvent
 from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.registry import Registry
+from typed_sse.response import EventSourceResponse
 from typed_sse.streams import EventStream, event_source, merge
+from typed_sse.testing import open_stream
+from typed_sse.wire import Decoder, ServerSentEvent
 
 
 class Tick(BaseEvent[int]): ...
@@ -564,3 +569,76 @@ async def test_an_undeclared_event_is_refused_as_it_is_encoded() -> None:
 
     with pytest.raises(UndeclaredEvent, match="Tock"):
         await frames_of(lying())
+
+
+# --- merge: subscriptions
+
+
+async def seen(stream: EventStream[Any], seconds: float = 3) -> list[ServerSentEvent]:
+    client = open_stream(EventSourceResponse(stream, registry=Registry()))
+    await asyncio.sleep(seconds)
+    client.leave()
+    await client.ended()
+    return Decoder().feed(client.body)
+
+
+async def test_subscriptions_are_merged_into_one_that_resumes_in_each() -> None:
+    async with Hub("memory://") as hub:
+        one, two = Channel("one", Tick, hub=hub), Channel("two", Tock, hub=hub)
+        await one.publish(Tick(1))
+        await two.publish(Tock(2))
+        events = await seen(merge(one.subscribe("earliest"), two.subscribe("earliest")))
+        assert [event.data for event in events] == ["1", "2"]
+        await one.publish(Tick(3))
+        after = events[-1].id
+        [missed] = await seen(merge(one.subscribe(after), two.subscribe(after)))
+        assert missed.data == "3"
+
+
+async def test_beside_a_subscription_no_other_stream_has_ids_also_in_a_merge_of_merges() -> None:
+    async with Hub("memory://") as hub:
+        channel = Channel("one", Tick, hub=hub)
+        cursor = await channel.publish(Tick(7))
+
+        async def texts() -> AsyncIterator[Any]:
+            yield {"data": "0"}
+
+        stream = merge(merge(channel.subscribe("earliest"), ticks(1)), tocks(1), texts())
+        ids = {event.data: event.id for event in await seen(stream)}
+        # An event without an id of its own has the last one before it, if any.
+        assert set(ids) == {"7", "0"}
+        assert set(ids.values()) - {None} == {cursor}
+
+
+@pytest.mark.parametrize("item", [Tick(1, id="mine"), {"data": 1, "id": "mine"}])
+async def test_an_id_beside_a_subscription_is_refused(item: Any) -> None:
+    async def others() -> AsyncIterator[Any]:
+        yield item
+
+    async with Hub("memory://") as hub:
+        stream = merge(Channel("one", Tick, hub=hub).subscribe(), others())
+        client = open_stream(EventSourceResponse(stream, registry=Registry()))
+        with pytest.raises(InvalidField, match="resume points"):
+            await client.ended()
+
+
+async def test_what_a_stream_does_not_declare_is_refused_beside_a_subscription_too() -> None:
+    @event_source
+    async def wrong() -> AsyncIterator[Tick]:
+        yield Tock(1)  # type: ignore[misc]  # pyright: ignore[reportReturnType]
+
+    async with Hub("memory://") as hub:
+        stream = merge(Channel("one", Tick, hub=hub).subscribe(), wrong())
+        client = open_stream(EventSourceResponse(stream, registry=Registry()))
+        with pytest.raises(UndeclaredEvent):
+            await client.ended()
+
+
+async def test_a_merge_with_a_subscription_that_is_not_read_is_closed_too() -> None:
+    source = Closing()
+    async with Hub("memory://") as hub:
+        stream = merge(Channel("one", Tick, hub=hub).subscribe(), cast("Any", source.numbers()))
+        client = open_stream(EventSourceResponse(stream, registry=Registry()), method="HEAD")
+        await client.ended()
+        assert hub.statistics().subscriptions == 0
+        assert source.made == 0
