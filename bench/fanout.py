@@ -44,7 +44,10 @@ ONLY_OVER_HTTP = ("nchan",)
 REMEMBERING = ("typed-sse", "typed-sse-fastapi", "nchan")
 
 # Why a target is missed, where it is.
-REASONS: dict[str, str] = {}
+REASONS = {
+    "better-sse-channel": "The bare broadcaster itself has 1.9 times its deliveries.",
+    "nchan": "One write a delivery for both; ours goes through ASGI and uvicorn, its own is C.",
+}
 
 DELIVERIES = "deliveries/s"
 DELIVERIES_BY_CPU = "deliveries by CPU second"
