@@ -12,6 +12,7 @@ from starlette.types import Message
 
 from channels.stream import Note, hub_on, last_id, names, notes
 from typed_sse.channels import Channel, Hub, live
+from typed_sse.channels.reading import Reading
 from typed_sse.channels.ring import Ring
 from typed_sse.drain import Drain
 from typed_sse.errors import SendTimeout
@@ -722,3 +723,26 @@ def _eagerly(
         if caller is not None:
             _enter_task(loop, caller)
     return task
+
+
+def says_nothing(_: Reading) -> None: ...
+
+
+async def test_what_is_pushed_before_the_response_has_begun_waits_for_its_start() -> None:
+    async with hub_on() as hub:
+        # It has nothing to say at first, and no time at which it has to begin.
+        response = EventSourceResponse(
+            room(hub).subscribe(), registry=Registry(), start_within=None
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Reading, "_say_where", says_nothing)
+            client = open_stream(response)
+            await asyncio.sleep(1)
+        assert not client.sent
+        await room(hub).publish(Note(1))
+        await room(hub).publish(Note(2))
+        await asyncio.sleep(1)
+        assert client.sent[0]["type"] == "http.response.start"
+        assert notes(client.body) == [1, 2]
+        client.leave()
+        await client.ended()

@@ -75,6 +75,9 @@ class LiveConnection(Connection):
         if self._sending_since is not None:
             self._behind = True
             return False
+        if self._start is not None:  # nothing was sent yet: a task begins the response
+            self.loop.call_soon(self.resume)
+            return False
         message = {"type": "http.response.body", "body": piece, "more_body": True}
         try:
             sending = self._begin(self.context, self._send, message)
@@ -122,6 +125,7 @@ class LiveConnection(Connection):
             self.task = None
         elif self._pushing.is_over and self._start is not None:
             self._start = _without_content(self._start)
+            self._frames = replace(self._frames, end=_nothing)
 
     def source_waits(self) -> BaseException | None:
         """Send what is ready in the name of another task, which goes on with it if it waits."""
@@ -195,6 +199,10 @@ class _Ending:
     def __call__(self, record: StreamRecord) -> bytes:
         last = self._pushing.last(record.events)
         return self._by_default(record) if last is None else last
+
+
+def _nothing(_: StreamRecord) -> bytes:
+    return b""
 
 
 def _without_content(start: Message) -> Message:

@@ -183,6 +183,8 @@ def test_a_legal_name_is_taken(name: str) -> None:
         "a/{1}",
         "a/{b",
         "a/{b}}",
+        "a/{b}{c}",
+        "a/{b}-{c}/d",
         "x" * (MAX_CHANNEL_BYTES + 1),
     ],
 )

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 from collections.abc import Collection, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -271,3 +272,44 @@ async def test_an_engine_that_lists_a_name_twice_does_no_harm() -> None:
         assert notes(client.body) == [0, 1]
         client.leave()
         await client.ended()
+
+
+_who = ContextVar("_who", default="nobody")
+
+
+async def test_what_is_done_by_the_clock_is_in_nobodys_context() -> None:
+    asked: list[str] = []
+
+    class Asked(MemoryEngine):
+        async def unwatch(self, channels: Collection[str]) -> None:
+            asked.append(_who.get())
+            await super().unwatch(channels)
+
+    async with Hub(Asked()) as hub:
+        _who.set("the first reader")
+        async with opened(room(hub).subscribe()):
+            await asyncio.sleep(1)
+        orders = Channel("orders/{number}", Note, hub=hub)
+        async with opened(orders.subscribe_all()):
+            await asyncio.sleep(1)
+        await asyncio.sleep(20)
+    assert asked == ["nobody"] * 2
+
+
+async def test_who_comes_while_a_hub_is_being_left_leaves_nothing() -> None:
+    class Slowly(MemoryEngine):
+        async def stop(self) -> None:
+            await asyncio.sleep(5)
+            await super().stop()
+
+    hub = Hub(Slowly())
+    before = asyncio.all_tasks()
+    async with hub:
+        leaving = asyncio.get_running_loop().create_task(hub.__aexit__(None, None, None))
+        await asyncio.sleep(1)
+        client = opened(room(hub).subscribe())
+        await leaving
+        with pytest.raises(EngineUnavailable):
+            await client.ended()
+        await asyncio.sleep(5)
+        assert asyncio.all_tasks() == before

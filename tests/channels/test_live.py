@@ -1,13 +1,15 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
 
 import pytest
 
 from channels.stream import Note
 from typed_sse.channels.cursor import Cursor
-from typed_sse.channels.engine import Newest, Page, Record, Retain
+from typed_sse.channels.engine import EARLIEST, Newest, Page, Record, Retain
 from typed_sse.channels.live import LiveChannel, Place
-from typed_sse.channels.memory import MemoryEngine
+from typed_sse.channels.memory import MemoryEngine, MemoryStore
 from typed_sse.errors import EngineUnavailable
 
 NOTE = Note(0).encode()
@@ -221,4 +223,69 @@ async def test_a_log_that_begins_anew_wakes_who_is_parked() -> None:
     assert reader.woken >= 1
     assert _index_of(place) is None
     assert place.at() == last
+    live.close()
+
+
+async def test_an_eager_task_that_is_through_at_once_is_not_taken_for_one_that_runs() -> None:
+    loop = asyncio.get_running_loop()
+    engine = MemoryEngine()
+    live = LiveChannel("room", engine, loop)
+    await engine.start(Heard(live))
+    real = loop.create_task
+
+    def eagerly(work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
+        """Do what an eager task factory does with work that does not wait; 3.11 has none."""
+        with pytest.raises(StopIteration):
+            context.run(work.send, None)
+        return real(asyncio.sleep(0))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "create_task", eagerly)
+        for number in range(3):
+            live._context.run(live.synchronise)  # as from within a flush
+            assert live.is_live
+            await engine.append("room", [NOTE], retain=Retain())
+            assert live.ring.head == number + 1
+    live.close()
+
+
+async def test_a_round_among_readers_is_over_when_the_log_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("typed_sse.channels.live._READERS_A_TURN", 1)
+    engine = MemoryEngine()
+    live = LiveChannel("room", engine, asyncio.get_running_loop())
+    await engine.start(Heard(live))
+    live.synchronise()
+    await live.ready()
+    for _ in range(5):
+        place = Place(live, Reader())
+        place.index = live.ring.head
+        live.enter(place)
+        live.parked[place] = None
+    await engine.append("room", [NOTE], retain=Retain())
+    await asyncio.sleep(0)
+    assert live._round
+    # Another log that is as long as the one before, in the midst of the round.
+    engine.store.restore(MemoryStore())
+    await engine.append("room", [NOTE], retain=Retain())
+    waiting = asyncio.get_running_loop().create_future()
+    live.waiting.add(waiting)
+    async with asyncio.timeout(1):
+        await waiting
+    live.close()
+
+
+async def test_pages_are_kept_for_a_moment_and_no_longer() -> None:
+    engine = Script()
+    await append(engine, 600)
+    live = await followed(engine)
+    await live.page(EARLIEST)
+    assert live._pages._recent
+    await asyncio.sleep(1)
+    live.tidy()
+    assert live._pages._recent
+    await asyncio.sleep(2)
+    live.tidy()
+    assert not live._pages._recent
     live.close()

@@ -141,3 +141,13 @@ async def test_health_counts_the_channels() -> None:
     await engine.append("a", [b"x"], retain=Retain())
     await engine.append("b", [b"x"], retain=Retain())
     assert await engine.health() == (True, "in memory, 2 channels")
+
+
+async def test_channels_that_are_asked_for_and_never_appended_to_are_forgotten() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    engine = MemoryEngine(store)
+    for day in range(3):
+        await engine.tails([f"{day}.{number}" for number in range(5000)])
+        clock.now_s += 2 * DAY_S
+    assert len(store.logs) < 10_001

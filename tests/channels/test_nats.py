@@ -16,6 +16,7 @@ from typed_sse.channels import nats_client
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import EARLIEST, Appended, GapReason, Newest, Record, Retain
 from typed_sse.channels.nats import NatsEngine
+from typed_sse.channels.nats_messages import message_id
 from typed_sse.contract.process import Lost, Process
 from typed_sse.errors import EngineUnavailable, InvalidField, OutcomeUnknown
 
@@ -495,3 +496,8 @@ async def test_the_ends_of_many_channels_are_told_in_their_order(server: NatsSer
         assert [tail.cursor for tail in tails[:20]] == [each.last for each in large]
         assert await one.engine.tails(names[::-1]) == tails[::-1]
         assert await one.engine.names("many/", limit=1000) == sorted(names[:20])
+
+
+def test_keys_that_are_no_unicode_are_told_apart() -> None:
+    keys = ("?", "\ud800", "\ud801")
+    assert len({message_id("a", key) for key in keys}) == 3

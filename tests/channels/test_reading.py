@@ -2,13 +2,24 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from channels.stream import Note, hub_on, last_id, names, notes
-from typed_sse.channels import Channel, Hub, LatestBy, Retain, live, memory, pages, reading
+from channels.stream import Note, Other, hub_on, last_id, names, notes
+from typed_sse.channels import (
+    Channel,
+    Hub,
+    LatestBy,
+    Retain,
+    Subscription,
+    live,
+    memory,
+    pages,
+    reading,
+)
 from typed_sse.channels.cursor import Cursor, parsed, vector
 from typed_sse.channels.engine import Newest, Page
 from typed_sse.channels.memory import MemoryEngine, MemoryStore
@@ -303,6 +314,21 @@ async def test_a_cursor_that_this_worker_has_not_heard_of_yet_is_no_gap() -> Non
         await watching.ended()
 
 
+async def test_a_start_that_finds_nothing_any_more_is_told_by_an_id() -> None:
+    async with hub_on(MemoryStore(asyncio.get_running_loop().time)) as hub:
+        channel = room(hub, retain=Retain(age_s=10))
+        await published(channel, 3)
+        await asyncio.sleep(100)
+        client = opened(channel.subscribe("-2"))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert client.body == f"id: {await channel.tail()}\n\n".encode()
+        await published(channel, 3, 3)
+        body = await after_a_while(client)
+        assert client.sent[0]["type"] == "http.response.start"
+        assert notes(body) == [3, 4, 5]
+
+
 # --- lag
 
 
@@ -414,6 +440,34 @@ async def test_the_newest_of_each_key_are_not_lost_where_the_engine_is_away_mean
         assert notes(body) == sorted(set(notes(body)))
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_newest_of_each_key_are_not_lost_where_reading_them_is_broken_off(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_RING_FRAMES", 4)
+    monkeypatch.setattr(live, "_PRELOADED", 1)
+    monkeypatch.setattr(pages, "_PAGE_RECORDS", 5)
+    failures = [25] if fails else []
+
+    def key(note: Note) -> str:
+        if note.data in failures:
+            raise KeyError(failures.pop())
+        return str(note.data)
+
+    async with Hub(Slowly()) as hub:
+        channel = room(hub, on_lag=LatestBy(key))
+        inside = channel.subscribe("earliest")
+        await published(channel, 1)
+        got = [(await anext(inside)).data]
+        await published(channel, 30, 1)
+        with pytest.raises(KeyError if fails else TimeoutError):
+            await asyncio.wait_for(anext(inside), None if fails else 0.025)
+        got += [(await anext(inside)).data for _ in range(30)]
+        assert got == list(range(31))
+        assert not failures
+        await inside.aclose()
+
+
 async def test_a_slow_reader_is_closed_and_comes_back_without_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -474,6 +528,19 @@ async def test_a_sealed_channel_ends_its_stream_and_whoever_comes_back_gets_a_20
         assert again.status == 204
         assert again.body == b""
         assert "content-type" not in again.headers
+
+
+async def test_whoever_comes_back_to_the_end_late_in_the_start_gets_the_end_itself() -> None:
+    engine = FaultyEngine(MemoryEngine())
+    async with Hub(engine) as hub:
+        last = await room(hub).seal(Note(1))
+        engine.stall()
+        client = opened(room(hub).subscribe(last))
+        await asyncio.sleep(1)  # the response has begun without a word of the engine
+        assert client.status == 200
+        engine.resume()
+        await client.ended()
+        assert names(client.body) == ["stream.end"]
 
 
 @pytest.mark.parametrize(("after", "expected"), [(None, []), ("earliest", [0, 1])])
@@ -630,7 +697,7 @@ async def test_a_page_that_was_being_read_when_permission_was_revoked_is_not_del
         client = opened(room(hub).subscribe(cursors[0], authorize=permission))
         inside = room(hub).subscribe(cursors[0], authorize=permission)
         reading_on = asyncio.ensure_future(anext(inside))
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.5)
         permission.granted = False
         before = len(notes(client.body))
         await room(hub).revoke()
@@ -671,6 +738,22 @@ async def test_an_authorize_that_needs_an_engine_that_is_away_is_asked_until_it_
         await client.ended()
         assert names(client.body) == ["stream.error"]
         assert not answers
+
+
+async def test_who_gives_up_while_authorize_is_asked_again_is_asked_once_more() -> None:
+    async with hub_on() as hub:
+        permission = Permission()
+        inside = room(hub).subscribe("earliest", authorize=permission)
+        await published(room(hub), 1)
+        assert (await anext(inside)).data == 0
+        permission.granted, permission.wait_s = False, 5
+        await room(hub).revoke()
+        await published(room(hub), 1, 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(inside), 1)
+        with pytest.raises(AccessDenied):
+            await anext(inside)
+        await inside.aclose()
 
 
 # --- several channels
@@ -792,6 +875,50 @@ async def test_more_channels_than_a_cursor_can_name_are_refused() -> None:
             await client.ended()
 
 
+async def test_channels_behind_many_others_of_their_prefix_are_read() -> None:
+    async with hub_on() as hub:
+        client = opened(orders(hub).subscribe_all())
+        await asyncio.sleep(1)
+        for number in range(100, 160):
+            lines = Channel("orders/{number}/lines", Note, hub=hub)
+            await published(lines.at(number=number), 1)
+            await published(orders(hub).at(number=number), 1, number)
+        assert notes(await after_a_while(client)) == list(range(100, 160))
+        body = await after_a_while(opened(orders(hub).subscribe_all("earliest")))
+        assert sorted(notes(body)) == list(range(100, 160))
+
+
+async def test_a_prefix_of_too_many_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_MOST_NAMES", 100)
+    async with hub_on() as hub:
+        for number in range(100):
+            await published(Channel("orders/1/{line}", Note, hub=hub).at(line=number), 1)
+        client = opened(orders(hub).subscribe_all())
+        with pytest.raises(Exception, match="under a prefix"):
+            await client.ended()
+
+
+async def test_a_reader_of_many_channels_holds_little_more_than_one_page() -> None:
+    async with hub_on() as hub:
+        some = [Channel(f"c{number}", Other, hub=hub) for number in range(20)]
+        for each in some:
+            for number in range(300):
+                await each.publish(Other(f"{number} {'x' * 1000}"))
+        subscription = merge(*(each.subscribe("earliest") for each in some))
+        assert isinstance(subscription, Subscription)
+        most = 0
+        got: Counter[str] = Counter()
+        for number in range(20 * 300):
+            event = await anext(subscription)
+            got[event.data.partition(" ")[0]] += 1
+            most = max(most, sum(map(len, subscription.reading._ready)))
+            if number == 3000:
+                assert len(got) < 300  # no channel waits for the end of another
+        assert got == {str(number): 20 for number in range(300)}
+        assert most <= 3 * reading._BYTES_AT_ONCE
+        await subscription.aclose()
+
+
 # --- strange engines do not make it spin
 
 
@@ -856,6 +983,15 @@ async def test_streams_that_are_open_when_the_hub_is_left_end_with_an_error(slow
         await reading_on
     await inside.aclose()
     assert names(client.body) == ["stream.error"]
+
+
+async def test_a_stream_of_no_channel_yet_ends_with_an_error_when_the_hub_is_left() -> None:
+    async with hub_on() as hub:
+        client = opened(orders(hub).subscribe_all())
+        await asyncio.sleep(1)
+    async with asyncio.timeout(1):
+        with pytest.raises(EngineUnavailable):
+            await client.ended()
 
 
 async def test_a_page_that_is_read_when_the_hub_is_left_is_an_error_and_no_cancellation() -> None:
@@ -947,6 +1083,16 @@ async def test_a_reader_that_is_disconnected_is_told_when_to_come_back(who: str 
             assert client.terminated is (who is None)
 
 
+async def test_a_reader_that_is_disconnected_while_it_is_asked_for_comes_back_too() -> None:
+    async with hub_on() as hub:
+        permission = Permission(wait_s=1)
+        client = opened(room(hub).subscribe(reader="ann", authorize=permission))
+        await asyncio.sleep(0.5)
+        await room(hub).disconnect("ann")
+        await client.ended()
+        assert client.retry_ms is not None
+
+
 @pytest.mark.parametrize("reader", ["", "x" * 201])
 async def test_a_reader_has_a_name_of_bounded_length(reader: str) -> None:
     async with hub_on() as hub:
@@ -983,8 +1129,19 @@ async def test_many_who_come_back_from_far_behind_share_what_is_read() -> None:
         assert [notes(body) for body in bodies] == [
             list(range(behind + 1, 900)) for behind in range(60)
         ]
-        # The newest, four pages from the oldest of the cursors on, and what one misses of them.
-        assert engine.reads <= 8
+        assert engine.reads <= 5  # the newest, and four pages from the oldest of the cursors on
+
+
+async def test_those_who_come_back_one_after_the_other_share_what_was_read_a_moment_ago() -> None:
+    store = MemoryStore()
+    async with hub_on(store) as one:
+        after = (await published(room(one), 900))[0]
+    engine = Slowly(store)
+    async with Hub(engine) as hub:
+        for _ in range(10):
+            client = opened(room(hub).subscribe(after))
+            assert notes(await after_a_while(client, 0.15)) == list(range(1, 900))
+        assert engine.reads <= 5
 
 
 async def test_an_engine_that_is_away_is_not_asked_by_each_who_waits_for_a_page() -> None:

@@ -152,7 +152,7 @@ def test_an_empty_body_moves_the_id_and_is_no_event() -> None:
 
 
 def test_what_was_framed_is_got_back() -> None:
-    for body in (b"data: 1\n\n", b"event: a\ndata: b\n\n"):
+    for body in (b"data: 1\n\n", b"event: a\ndata: b\n\n", b""):
         assert body_of(framed(cursor(3), body)) == body
 
 

@@ -43,6 +43,8 @@ def test_a_url_stands_for_an_engine(url: str, engine: type) -> None:
         ("sqlite:///file?synchronous=off", "synchronous"),
         ("sqlite:///file?mode=ro", "mode"),
         ("memory://?x=1", "x"),
+        ("nats://host:port", "url"),
+        ("nats://[host", "url"),
         ("nats://host?replicas=0", "replicas"),
         ("nats://host?replicas=6", "replicas"),
         ("nats://host?replicas=x", "replicas"),
@@ -71,6 +73,10 @@ def test_a_url_that_stands_for_none_is_refused_by_the_name_of_what_is_wrong(
         "htt://user:s3cret@127.0.0.1",
         "nats://user:s3cret@127.0.0.1?replicas=9",
         "redis://127.0.0.1?password=s3cret&timeout_s=0",
+        "nats://127.0.0.1?password=s3cret",
+        "memory://?token=s3cret",
+        "redis://user:a[s3cret]b@127.0.0.1",
+        "redis://user:s3cret\u2100@127.0.0.1",
     ],
 )
 def test_no_error_repeats_a_password(url: str) -> None:
@@ -78,6 +84,29 @@ def test_no_error_repeats_a_password(url: str) -> None:
         engine_of(url)
     assert "s3cret" not in str(error.value)
     assert "s3cret" not in repr(error.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["a/s3cret", "12/s3cret", "a@s3cret", "12@a/s3cret", "s3cret,a"]
+)
+@pytest.mark.parametrize("scheme", ["redis", "nats"])
+async def test_a_password_that_is_not_encoded_is_not_shown(scheme: str, password: str) -> None:
+    try:
+        health = await engine_of(f"{scheme}://user:{password}@127.0.0.1").health()
+        told = health.detail
+    except InvalidField as error:
+        told = str(error)
+    assert f"{scheme}://" in told
+    assert "s3cret" not in told
+    assert "user:" not in told.replace("user[:password]", "")
+
+
+def test_what_an_option_of_redis_has_encoded_comes_to_its_client_so() -> None:
+    engine = engine_of("unix:///a.sock?namespace=x&password=a%26b%23&db=3&timeout_s=2")
+    assert isinstance(engine, RedisEngine)
+    server = engine._server
+    assert server.database == b"3"
+    assert server._pool.connection_kwargs["password"] == "a&b#"
 
 
 @pytest.mark.parametrize("extra", ["redis", "nats"])

@@ -26,6 +26,7 @@ E = TypeVar("E", bound=BaseEvent[object])
 _SEGMENT = r"[A-Za-z0-9_.~-]+"
 _NAME = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_TWO_IN_ONE = re.compile(r"\}[^/]*\{")
 _LONGEST_READER = 200
 _LETTERS = "A-Z a-z 0-9 _ . ~ - in segments with / between them"
 
@@ -62,7 +63,8 @@ class Channel(Generic[E]):
 
     Args:
         name: segments of letters, digits, `_`, `.`, `~` and `-`, with `/` between them, 200 bytes
-            at most. Segments in braces are parameters, which `at` fills in.
+            at most. What is in braces is a parameter, which `at` fills in; one a segment, so that
+            no two values make the same name.
         events: the events that it carries: a class or a union of classes.
         hub: whose engine stores it.
         retain: how much is kept for those who come back: the newest 1000 events, for a day, by
@@ -76,7 +78,8 @@ class Channel(Generic[E]):
             key (`LatestBy`); or its stream is closed with a `retry`, and it resumes (`close`).
 
     Raises:
-        InvalidField: the name has other characters, or is too long.
+        InvalidField: the name has other characters, is too long, or has two parameters in one
+            segment.
         InvalidDeclaration: the events cannot form a stream.
 
     Attributes:
@@ -105,6 +108,8 @@ class Channel(Generic[E]):
         self._matches = self._pattern()
         self._parameters = frozenset(_PARAMETER.findall(name))
         _check_name(_PARAMETER.sub("x", name) if self._parameters else name)
+        if _TWO_IN_ONE.search(name):
+            raise InvalidField("name", name, "give each parameter a segment of its own")
 
     def __repr__(self) -> str:
         return f"Channel({self.name!r}, {self.events!r})"
@@ -216,7 +221,8 @@ class Channel(Generic[E]):
         Raises:
             InvalidField: the name has no parameters, or begins with one.
 
-        Limits: 64 channels; where there are more, the stream fails with `PayloadTooLarge`.
+        Limits: 64 channels, and 16,383 of any kind under the name's first segments; where there are
+            more, the stream fails with `PayloadTooLarge`.
         """
         prefix, brace, _ = self.name.partition("{")
         if not brace or not prefix.endswith("/"):

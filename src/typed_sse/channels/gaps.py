@@ -11,7 +11,7 @@ from typed_sse.channels.cursor import Cursor, parsed
 from typed_sse.channels.engine import EARLIEST, GapReason, Newest
 from typed_sse.channels.live import Place
 from typed_sse.control import GapInfo
-from typed_sse.errors import EngineUnavailable, InvalidField
+from typed_sse.errors import InvalidField
 
 _LONGEST_ASKED = 200
 
@@ -98,21 +98,18 @@ async def newest_of_each(
 ) -> tuple[Sequence[tuple[Cursor, bytes]], int]:
     """Read on to the channel's end; return the newest event of each key, and how many were older.
 
-    The place is moved behind them. Of more than 10,000 keys, or 8 MiB, the newest are returned.
+    The place is moved behind them; where this raises, or is cancelled, it is where it was. Of more
+    than 10,000 keys, or 8 MiB, the newest are returned.
 
     Raises:
-        EngineUnavailable: the engine is away; the place is where it was.
+        EngineUnavailable: the engine is away.
     """
     newest: dict[str | None, tuple[Cursor, bytes]] = {}
     size = skipped = 0
-    before = place.cursor
+    cursor = place.cursor
     while True:
-        try:
-            await place.live.ready()
-            page = await place.live.page(place.cursor)
-        except EngineUnavailable:
-            place.cursor = before  # nothing of it was delivered
-            raise
+        await place.live.ready()
+        page = await place.live.page(cursor)
         for record in page.records:
             key = key_of(record.body) if record.body else None
             size += len(record.body)
@@ -123,6 +120,7 @@ async def newest_of_each(
             if older is not None:
                 size -= len(older[1])
                 skipped += 1
-            place.cursor = record.cursor
+            cursor = record.cursor
         if page.gap is not None or not page.more:
+            place.cursor = cursor
             return list(newest.values()), skipped

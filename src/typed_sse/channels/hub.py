@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -68,6 +69,9 @@ class Hears(Protocol):
     def disconnected(self, channel: str, reader: str | None) -> None:
         """A reader in a channel is to come back anew; `None` for all of them."""
 
+    def left(self) -> None:
+        """The hub is left."""
+
     def tick(self) -> None:
         """About a second has gone by."""
 
@@ -100,6 +104,7 @@ class Hub:
     def __init__(self, engine: str | Engine) -> None:
         self.engine = engine_of(engine) if isinstance(engine, str) else engine
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = Context()  # nobody's: what is done here is for all readers
         self._channels: dict[str, LiveChannel] = {}
         self._prefixes: dict[str, set[Hears]] = {}
         self._subscriptions: set[Hears] = set()
@@ -134,6 +139,17 @@ class Hub:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        try:
+            self._let_go()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.engine.stop()
+        finally:
+            self._let_go()  # of who came meanwhile
+            if self._stand_in is not None:
+                self._stand_in.close()
+            self._loop = None
+
+    def _let_go(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -141,13 +157,10 @@ class Hub:
         self._channels.clear()
         for live in channels:
             live.close()
+        for subscription in list(self._subscriptions):
+            subscription.left()
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.engine.stop()
-        if self._stand_in is not None:
-            self._stand_in.close()
-        self._loop = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -267,7 +280,7 @@ class Hub:
 
     def _tick_soon(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(_TICK_S, self._tick)
+            self._timer = self.loop.call_later(_TICK_S, self._tick, context=self._context)
 
     def _tick(self) -> None:
         self._timer = None
@@ -281,6 +294,8 @@ class Hub:
             self._channels.pop(name).close()
         if idle:
             self._do(self._unwatch(idle))
+        for live in self._channels.values():
+            live.tidy()
         for subscription in list(self._subscriptions):
             subscription.tick()
         if self.engine.caps.lossy_feed and now_s - self._checked_s >= _CHECK_EVERY_S:
@@ -317,6 +332,7 @@ class Hub:
                 live.synchronise()
 
     def _do(self, work: Coroutine[object, object, None]) -> None:
-        task = self.loop.create_task(work)
+        # A context of its own: an eager task enters it at once, and the clock's is entered already.
+        task = self.loop.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

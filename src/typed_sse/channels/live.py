@@ -109,7 +109,7 @@ class LiveChannel:
     Invariants:
     1. While `is_live`, the ring's tail is the last record of the channel that came by the feed, and
        what the feed tells follows it. Otherwise what comes is held, or `_overflown` is set, and
-       `_synchronising` is a task.
+       `_is_synchronising` is set.
     2. A place with an index is in the ring; before the ring drops what is behind it, or is made
        anew, the place is told to `fall_off`.
     """
@@ -131,10 +131,11 @@ class LiveChannel:
         self._again = False
         self._closed = False
         self._ready: asyncio.Future[None] | None = None
-        self._pages = Pages(name, engine, loop, self._context)
+        self._pages = Pages(name, engine, loop)
         self._flush_is_due = False
         self._round: list[Place] = []
         self._round_head = 0
+        self._is_synchronising = False
         self._synchronising: asyncio.Task[None] | None = None
 
     @property
@@ -166,6 +167,10 @@ class LiveChannel:
                 self._ready = self._loop.create_future()
             await asyncio.shield(self._ready)
 
+    def tidy(self) -> None:
+        """Let go of what is held for a moment only, and that is over."""
+        self._pages.tidy()
+
     def check(self) -> None:
         """Raise `EngineUnavailable` where it is not followed any more."""
         self._pages.check()
@@ -190,8 +195,7 @@ class LiveChannel:
                 self.flush_soon()
             else:
                 # Older than the ring, it is late, or of an older copy that was put back.
-                self.synchronise()
-                self._hold(record)
+                self.synchronise(record)
         else:
             self._hold(record)
 
@@ -214,15 +218,19 @@ class LiveChannel:
         ring.append(record, self._loop.time())
         return True
 
-    def synchronise(self) -> None:
+    def synchronise(self, record: Record | None = None) -> None:
         """Read from the engine what the feed may have missed, then follow the feed again."""
         self.is_live = False
         self._held.clear()
         self._held_bytes = 0
         self._overflown = False
+        if record is not None:
+            self._hold(record)
         self._again = True
-        if self._synchronising is None and not self._closed:
-            self._synchronising = self._loop.create_task(self._synchronise(), context=self._context)
+        if not self._is_synchronising and not self._closed:
+            self._is_synchronising = True
+            # A context of its own: an eager task enters it at once, perhaps within a flush.
+            self._synchronising = self._loop.create_task(self._synchronise(), context=Context())
 
     async def _synchronise(self) -> None:
         wait_s = _SHORTEST_WAIT_S
@@ -244,7 +252,7 @@ class LiveChannel:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
         finally:
-            self._synchronising = None
+            self._is_synchronising = False
         self.is_live = True
         self._say_ready()
         self.flush_soon()
@@ -288,6 +296,7 @@ class LiveChannel:
             if self._ring is not None:
                 place.fall_off()
         self._ring = None
+        self._round = []  # its readers have nothing of the next ring
         self._pages.forget()
         for place in list(self.parked):
             place.reader.wake()

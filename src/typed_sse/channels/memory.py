@@ -35,7 +35,7 @@ _CAPS = Caps(durability=Durability.PROCESS, shared=False, lossy_feed=False)
 # So long, at least, a channel is remembered after its last record.
 _REMEMBER_S = 86_400.0
 
-# So often, in appends, channels whose events are all too old are looked for.
+# So often, in appends and beginnings, channels whose events are all too old are looked for.
 _SWEEP_EVERY = 4096
 
 # So many more than twice what is to be kept there may be.
@@ -83,7 +83,7 @@ class MemoryStore:
         self.logs: dict[str, _Log] = {}
         self.keys: dict[tuple[str, str], tuple[float, Appended]] = {}
         self.engines: list[MemoryEngine] = []
-        self._appends = 0
+        self._changes = 0
 
     def copy(self) -> "MemoryStore":
         """Return another store with the same channels, to be put back by `restore`."""
@@ -101,6 +101,7 @@ class MemoryStore:
         if log is None:
             tail = Tail(Cursor(_random_bits(), 0, 0), sealed=False, base=0)
             log = self.logs[channel] = _Log(tail, self.clock())
+            self.sweep()
         return log
 
     def known(self, channel: str, key: str) -> Appended | None:
@@ -112,8 +113,8 @@ class MemoryStore:
 
     def sweep(self) -> None:
         """Forget, from time to time, what is too old."""
-        self._appends += 1
-        if self._appends % _SWEEP_EVERY:
+        self._changes += 1
+        if self._changes % _SWEEP_EVERY:
             return
         now_s = self.clock()
         self.keys = {key: value for key, value in self.keys.items() if now_s < value[0]}

@@ -60,7 +60,7 @@ class NatsEngine:
         replicas: on how many servers of a cluster a stream that is made is kept; 1 by default.
 
     Raises:
-        InvalidField: the stream's name, the timeout or the replicas cannot be used.
+        InvalidField: the URL, the stream's name, the timeout or the replicas cannot be used.
 
     Limits: nats-server 2.11 or newer. A record, and all of an append, have the server's
     `max_payload` less 16 KiB (1 MiB at most). Records go after 30 days, whatever a `Retain` says,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar, cast
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg as Msg
@@ -20,7 +21,7 @@ from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
 from typed_sse.channels.nats_messages import Answer
-from typed_sse.errors import EngineUnavailable, OutcomeUnknown, TypedSSEError
+from typed_sse.errors import EngineUnavailable, InvalidField, OutcomeUnknown, TypedSSEError
 
 _NO_STREAM = 10059
 
@@ -60,7 +61,7 @@ class Link:
     """The connection; made when it is started, and kept up until it is stopped.
 
     Args:
-        url, stream, timeout_s: as in `NatsEngine`.
+        url, stream, timeout_s: as in `NatsEngine`; raises `InvalidField` for a URL that is none.
         opened: called when a new client is connected, that has no subscriptions yet.
         cut: called when the connection is lost.
         resumed: called when it is there again, with its subscriptions.
@@ -83,6 +84,11 @@ class Link:
     ) -> None:
         self._servers = [part.strip() for part in url.split(",")]
         self.name = ",".join(map(_without_password, self._servers)) + f" (stream {stream})"
+        if not all(map(_is_a_place, self._servers)):
+            form = "nats://[user[:password]@]host[:port], without / ? # [ ] in a password"
+            # Not the name: of a password that is taken apart wrongly, it would have a part.
+            scheme = url.partition(":")[0]
+            raise InvalidField("url", f"{scheme}://...", f"give {form}")
         self._timeout_s = timeout_s
         self._opened, self._cut, self._resumed = opened, cut, resumed
         self._client: Client | None = None
@@ -340,8 +346,18 @@ def status(message: Msg) -> str | None:
     return headers.get("Status") if headers and not message.data else None
 
 
+def _is_a_place(url: str) -> bool:
+    # nats-py tells of a port that is none in words that may be a password's, and late.
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        return parts.port != 0 and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
 def _without_password(url: str) -> str:
     scheme, separator, place = url.partition("://")
     if not separator:
         scheme, place = "nats", url
-    return f"{scheme}://{place.partition('/')[0].rpartition('@')[2]}"
+    # The last "@": a password may have one, or a "/", that is not encoded.
+    return f"{scheme}://{place.rpartition('@')[2].partition('/')[0]}"

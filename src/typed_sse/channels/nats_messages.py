@@ -132,7 +132,7 @@ def decoded(channel: str, seq: int, time_s: float, data: bytes) -> Message:
 
 def message_id(channel: str, key: str) -> str:
     """Return what the server tells repeated messages by."""
-    text = f"{len(channel)}:{channel}{key}".encode(errors="replace")
+    text = f"{len(channel)}:{channel}{key}".encode(errors="surrogatepass")
     return blake2s(text, digest_size=16).hexdigest()
 
 
@@ -180,7 +180,7 @@ def _fixed(root: str) -> Mapping[str, object]:
 
 def _tags(count: int, epoch: int, key: str | None) -> Sequence[int]:
     """Draw tags, or make them of a key: so they can be told when the records are gone."""
-    seed = secrets.token_bytes(16) if key is None else key.encode(errors="replace")
+    seed = secrets.token_bytes(16) if key is None else key.encode(errors="surrogatepass")
     drawn = shake_128(epoch.to_bytes(4, "big") + seed).digest(4 * count)
     # 0 is no tag.
     return [tag or 1 for tag in struct.unpack(f">{count}I", drawn)]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import Context
 
 from typed_sse.channels.cursor import Cursor
-from typed_sse.channels.engine import Engine, Newest, Page, Record
+from typed_sse.channels.engine import EARLIEST, Engine, Newest, Page, Record
 from typed_sse.errors import EngineUnavailable
 
 # What is asked of an engine at once.
@@ -33,22 +33,18 @@ class Pages:
         channel: its name.
         engine: where it is read.
         loop: the running loop.
-        context: in which it is read; nobody's, since it is for all.
 
     Invariants:
     1. `_reading` has a task for each place that somebody waits for; one of them reads at a time.
-    2. Each of `_recent` is whole: what is behind its last record is not in it.
+    2. Each of `_recent` has records, and begins behind the place that it is kept with.
     """
 
-    def __init__(
-        self, channel: str, engine: Engine, loop: asyncio.AbstractEventLoop, context: Context
-    ) -> None:
+    def __init__(self, channel: str, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._channel = channel
         self._engine = engine
         self._loop = loop
-        self._context = context
         self._reading: dict[Cursor | Newest, asyncio.Task[Page]] = {}
-        self._recent: list[tuple[float, Page]] = []
+        self._recent: list[tuple[float, Cursor | Newest, Page]] = []
         self._turn = asyncio.Lock()
         self._failures = 0
         self._closed = False
@@ -63,6 +59,12 @@ class Pages:
         self._closed = True
         for task in self._reading.values():
             task.cancel()
+
+    def tidy(self) -> None:
+        """Keep nothing that was read too long ago."""
+        since_s = self._loop.time() - _RECENT_S
+        while self._recent and self._recent[0][0] < since_s:
+            del self._recent[0]
 
     def forget(self) -> None:
         """Keep nothing of what was read: the log is another one."""
@@ -86,7 +88,8 @@ class Pages:
             return known
         task = self._reading.get(after)
         if task is None:
-            task = self._loop.create_task(self._read_in_turn(after), context=self._context)
+            # In nobody's context, since it is for all; a new one, which an eager task can enter.
+            task = self._loop.create_task(self._read_in_turn(after), context=Context())
             self._reading[after] = task
             task.add_done_callback(self._came(after))
         try:
@@ -109,19 +112,22 @@ class Pages:
             except EngineUnavailable:
                 self._failures += 1
                 raise
-        if page.more and page.gap is None:
+        if page.gap is not None:
+            self.forget()  # what is kept may be of a log that is not there any more
+        elif page.records and (isinstance(after, Cursor) or after == EARLIEST):
             self._recent[: -_MOST_RECENT + 1] = []
-            self._recent.append((self._loop.time(), page))
+            # What is behind it is to be asked for: by then there may be more.
+            self._recent.append((self._loop.time(), after, page._replace(more=True)))
         return page
 
     def _known(self, after: Cursor | Newest) -> Page | None:
-        """Return the rest of a page that was read a moment ago and has the event of a cursor."""
-        since_s = self._loop.time() - _RECENT_S
-        while self._recent and self._recent[0][0] < since_s:
-            del self._recent[0]
-        if isinstance(after, Newest):
-            return None
-        for _, page in self._recent:
+        """Return a page, or the rest of one, that was read a moment ago and is behind a place."""
+        self.tidy()
+        for _, begins, page in self._recent:
+            if begins == after:
+                return page
+            if isinstance(after, Newest):
+                continue
             place = bisect_left(page.records, after.pos, key=_position)
             # Behind the last one of a page is another.
             if place < len(page.records) - 1 and page.records[place].cursor == after:

@@ -27,6 +27,12 @@ from typed_sse.stepping import StandIn
 
 _FRAMES_AT_ONCE = 64
 
+# So much of several channels is made ready at once; what is left comes next.
+_BYTES_AT_ONCE = 256 * 1024
+
+# So many names under a prefix are looked at for those that are meant.
+_MOST_NAMES = 16_384
+
 # How long to wait for an engine that is away where no channel says when it is back.
 _RETRY_S = 0.5
 _SOON_S = 0.05
@@ -148,6 +154,8 @@ class Reading:
                 elif not await self._read_on():
                     raise StopAsyncIteration
             except EngineUnavailable:
+                if self._failure is not None:
+                    raise  # not away, but the hub was left
                 await self._engine_is_back()
         if self._closed:
             raise StopAsyncIteration
@@ -201,8 +209,6 @@ class Reading:
         """Return the last frame, once it is complete."""
         if not self._complete:
             return None
-        if self.is_over:
-            return b""
         return StreamEnd(EndInfo(events=events)).encode() if self._last is None else self._last
 
     # What the channels and the hub tell.
@@ -267,10 +273,17 @@ class Reading:
 
     def disconnected(self, channel: str, reader: str | None) -> None:
         """End with a `retry`, for the reader to come back."""
-        if channel in self._places and reader in (None, self.reader):
+        known = channel in self._places or channel in self._asking
+        if known and reader in (None, self.reader):
             self._last = farewell()
             self._complete = True
             self.wake()
+
+    def left(self) -> None:
+        """The hub is left: end with an error."""
+        if self._failure is None:
+            self._failure = EngineUnavailable("of this hub", "the hub was left")
+        self.wake()
 
     def tick(self) -> None:
         """Say where the reader is, where its ids are left out."""
@@ -315,10 +328,20 @@ class Reading:
         if target not in self._prefixes:
             self._prefixes.append(target)
         await self.hub.watch_prefix(target.name, self)  # again, where the engine was away
-        names = await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1)
-        for name in names:
-            if target.matches(name):
-                await self._enter(name, target)
+        for name in await self._names_of(target):
+            await self._enter(name, target)
+
+    async def _names_of(self, target: Target) -> Sequence[str]:
+        """Return the channels under a prefix that are meant; of too many, one more than can be."""
+        limit = MAX_CHANNELS + 1
+        while True:
+            names = await self.hub.engine.names(target.name, limit=limit)
+            meant = [name for name in names if target.matches(name)]
+            if len(names) < limit or len(meant) > MAX_CHANNELS:
+                return meant
+            if limit >= _MOST_NAMES:
+                raise PayloadTooLarge("channels under a prefix", limit, _MOST_NAMES - 1)
+            limit = min(4 * limit, _MOST_NAMES)  # others, that are not meant, may be in front
 
     async def _enter(self, name: str, target: Target) -> None:
         if name in self._places:
@@ -416,11 +439,11 @@ class Reading:
         recheck, self._recheck = self._recheck, frozenset[str]()
         try:
             await self._ask(recheck)
-        except EngineUnavailable:
-            self._recheck |= recheck
-            raise
         except AccessDenied as error:
             self._failure = error
+            raise
+        except BaseException:  # it was not answered, and who reads on is to be asked for again
+            self._recheck |= recheck
             raise
 
     async def _read_on(self) -> bool:
@@ -437,11 +460,7 @@ class Reading:
                 raise
         while self._new:
             await self._begin_new(*next(iter(self._new.items())))
-        for place in list(self._places.values()):
-            if place.index is None:
-                await self._read_page(place)
-            elif place.index < place.ring.head:
-                self._read_ring(place, place.index)
+        await self._read_some()
         if self._ready:
             now_s = self.hub.loop.time()
             checkpoint = self._ids.checkpoint_if_due(len(self._places), now_s)
@@ -457,6 +476,21 @@ class Reading:
             return False
         await self._wait()
         return True
+
+    async def _read_some(self) -> None:
+        """Make ready what there is, each channel's in turn, and not much more than a page."""
+        size = 0
+        for name, place in list(self._places.items()):
+            known = len(self._ready)
+            if place.index is None:
+                await self._read_page(place)
+            elif place.index < place.ring.head:
+                self._read_ring(place, place.index)
+            if place is self._places.get(name):  # not left meanwhile; the others are next now
+                self._places[name] = self._places.pop(name)
+            size += sum(map(len, self._ready[known:]))
+            if size >= _BYTES_AT_ONCE:
+                break
 
     def _read_ring(self, place: Place, start: int) -> None:
         stop = min(place.ring.head, start + _FRAMES_AT_ONCE)
@@ -475,6 +509,12 @@ class Reading:
             await self._lag(place, target.on_lag)
             return
         await place.live.ready()
+        if isinstance(place.cursor, Cursor):
+            found = place.ring.locate(place.cursor)
+            if isinstance(found, int):
+                place.index, place.lagged = found, False
+                self._read_ring(place, found)  # or whoever waits next would not see it
+                return
         page = await place.live.page(place.cursor)
         if page.gap is not None:
             reason = page.gap
@@ -494,6 +534,8 @@ class Reading:
         elif isinstance(place.cursor, Newest):
             place.cursor = self._ids.at[place.live.name] = page.tail.cursor
             self._ids.unsaid = not self._alone
+            if self._alone:
+                self._ready.append(Unseen(framed(place.cursor, b"")))
 
     async def _find_back(self, place: Place, page: Page) -> None:
         if page.more or not isinstance(place.cursor, Cursor):
@@ -528,7 +570,7 @@ class Reading:
     async def _list_again(self) -> None:
         for target in self._prefixes:
             await self.hub.watch_prefix(target.name, self)  # an unwatch may have come in between
-            for name in await self.hub.engine.names(target.name, limit=MAX_CHANNELS + 1):
+            for name in await self._names_of(target):
                 self.appeared(name)
 
     def _add(self, place: Place, cursor: Cursor, body: bytes) -> None:

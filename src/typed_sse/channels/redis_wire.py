@@ -375,4 +375,6 @@ def _without_password(url: str) -> str:
         port = "" if parts.port is None else f":{parts.port}"
     except ValueError:
         return f"{url.partition(':')[0]}://..."
+    if "@" in parts.path:  # a password with a "/" that is not encoded
+        return f"{parts.scheme}://..."
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

@@ -155,4 +155,5 @@ def framed(cursor: Cursor | str, body: bytes) -> bytes:
 
 def body_of(frame: bytes) -> bytes:
     """Return what `framed` was given."""
-    return frame[frame.index(b"\n") + 1 :]
+    body = frame[frame.index(b"\n") + 1 :]
+    return b"" if body == b"\n" else body

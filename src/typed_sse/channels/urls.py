@@ -1,7 +1,7 @@
 """URLs of engines: which engine a URL stands for. Knows their names, and imports the one."""
 
 from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlsplit, urlunsplit
 
 from typed_sse.channels.engine import DEFAULT_TIMEOUT_S, Engine
 from typed_sse.errors import InvalidField
@@ -21,7 +21,11 @@ def engine_of(url: str) -> Engine:
         InvalidField: the URL is none of these, or has an option that its engine does not have.
         ImportError: the engine's library is not installed; the message says which extra it is.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its words may be a part of a password
+        reason = f"give one of {_FORMS}, and no / ? # [ ] in a password"
+        raise InvalidField("url", url.partition(":")[0], reason) from None
     options = dict(parse_qsl(parts.query))
     given = options.pop("timeout_s", str(DEFAULT_TIMEOUT_S))
     try:
@@ -57,7 +61,7 @@ def engine_of(url: str) -> Engine:
                 raise _not_installed("redis") from error
             namespace = options.pop("namespace", "typed-sse")
             scheme = {"valkey": "redis", "valkeys": "rediss"}.get(parts.scheme, parts.scheme)
-            plain = _with(parts._replace(scheme=scheme), options)
+            plain = _without(parts._replace(scheme=scheme), "timeout_s", "namespace")
             return RedisEngine(plain, timeout_s=timeout_s, namespace=namespace)
         case "nats" | "tls":
             try:
@@ -69,20 +73,23 @@ def engine_of(url: str) -> Engine:
             _nothing_left(options)
             if not replicas.isdecimal() or not 1 <= int(replicas) <= 5:
                 raise InvalidField("replicas", replicas, "give 1 to 5")
-            plain = _with(parts, {})
+            plain = urlunsplit(parts._replace(query=""))
             return NatsEngine(plain, timeout_s=timeout_s, stream=stream, replicas=int(replicas))
         case _:
             raise InvalidField("url", parts.scheme, f"give one of {_FORMS}")
 
 
-def _with(parts: SplitResult, options: dict[str, str]) -> str:
-    query = "&".join(f"{name}={value}" for name, value in options.items())
-    return urlunsplit(parts._replace(query=query))
+def _without(parts: SplitResult, *ours: str) -> str:
+    # What is not ours stays as it is written.
+    options = [
+        each for each in parts.query.split("&") if unquote_plus(each.partition("=")[0]) not in ours
+    ]
+    return urlunsplit(parts._replace(query="&".join(options)))
 
 
 def _nothing_left(options: dict[str, str]) -> None:
-    for name, value in options.items():
-        raise InvalidField(name, value, "is no option of this engine")
+    for name in options:  # not the value, which may be a password
+        raise InvalidField(name, "...", "is no option of this engine")
 
 
 def _not_installed(extra: str) -> ImportError:
