@@ -642,3 +642,44 @@ async def test_a_merge_with_a_subscription_that_is_not_read_is_closed_too() -> N
         await client.ended()
         assert hub.statistics().subscriptions == 0
         assert source.made == 0
+
+
+async def test_a_reader_that_is_to_come_back_ends_the_streams_beside_its_subscription() -> None:
+    source = Closing(every_s=1)
+    async with Hub("memory://") as hub:
+        channel = Channel("one", Tick, hub=hub)
+        stream = merge(channel.subscribe(), cast("Any", source.texts()))
+        client = open_stream(EventSourceResponse(stream, registry=Registry()))
+        await asyncio.sleep(1)
+        await channel.disconnect()
+        await client.ended()
+        assert client.terminated
+        assert client.retry_ms is not None
+        assert source.log == ["closing", "closed"]
+
+
+async def test_subscriptions_in_a_merge_of_merges_are_one_too() -> None:
+    async with Hub("memory://") as hub:
+        one, two = Channel("one", Tick, hub=hub), Channel("two", Tock, hub=hub)
+        await one.publish(Tick(1))
+        await two.publish(Tock(2))
+
+        def both(after: str | None) -> EventStream[Any]:
+            return merge(merge(one.subscribe(after), ticks(1)), two.subscribe(after))
+
+        after = next(event for event in await seen(both("earliest")) if event.data == "2").id
+        await one.publish(Tick(3))
+        missed = {event.data for event in await seen(both(after))}
+        assert missed - {"1"} == {"0", "3"}
+
+
+async def test_a_merge_with_a_sealed_channel_ends_when_all_have_ended() -> None:
+    async with Hub("memory://") as hub:
+        channel = Channel("one", Tick, hub=hub)
+        await channel.seal(Tick(7))
+        stream = merge(channel.subscribe("earliest"), ticks(1))
+        client = open_stream(EventSourceResponse(stream, registry=Registry()))
+        await client.ended()
+        assert client.terminated
+        assert client.retry_ms is None
+        assert {event.data for event in Decoder().feed(client.body)} == {"7", "0"}

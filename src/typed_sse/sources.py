@@ -89,6 +89,11 @@ class Pushing(Protocol):
         """Whether there is nothing to stream, and never will be."""
         raise NotImplementedError
 
+    @property
+    def breaks_off(self) -> bool:
+        """Whether it has ended so that its reader comes back, and not since nothing follows."""
+        raise NotImplementedError
+
     def last(self, events: int, /) -> bytes | None:
         """Return the stream's last frame, where the source says it; so many events were sent."""
         raise NotImplementedError

@@ -106,7 +106,7 @@ class EventStream(AsyncIterator[T_co], Generic[T_co]):
         lanes = [(lane, outlet_of(lane)) for lane in _lanes(self)]
         if not any(outlet.resumes for _, outlet in lanes):
             return Outlet(self._source, encode, self.aclose)
-        frames = _merged([_frames(lane, outlet) for lane, outlet in lanes])
+        frames = _until_broken_off(_merged([_frames(lane, outlet) for lane, outlet in lanes]))
 
         async def aclose() -> None:
             async with AsyncExitStack() as stack:
@@ -147,10 +147,15 @@ def _as_it_is(frame: bytes) -> bytes:
 def _lanes(stream: EventStream[object]) -> Iterator[Closable[object]]:
     """Yield what a merge is made of, merges within it taken apart."""
     for lane in stream.behind or ():
-        if isinstance(lane, EventStream) and lane.behind is not None:
-            yield from _lanes(lane)
-        else:
-            yield lane
+        yield from _apart(lane)
+
+
+def _apart(source: T) -> Iterator[T]:
+    """Yield a stream, or of a merge what it is made of."""
+    if isinstance(source, EventStream) and source.behind is not None:
+        yield from cast("Iterator[T]", _lanes(cast("EventStream[object]", source)))
+    else:
+        yield source
 
 
 async def _frames(lane: Closable[object], outlet: Outlet[Any]) -> AsyncGenerator[bytes, None]:
@@ -167,8 +172,26 @@ async def _frames(lane: Closable[object], outlet: Outlet[Any]) -> AsyncGenerator
                 check(item)
             _check_without_id(item)
             yield Frame(encode(item))
+        if outlet.pushing is not None and outlet.pushing.breaks_off:
+            raise _BrokenOff(outlet.pushing.last(0) or b"")
     finally:
         await outlet.aclose()
+
+
+class _BrokenOff(Exception):  # no error: an end
+    """One of several streams has ended so that its reader comes back; the others end too."""
+
+    def __init__(self, last: bytes) -> None:
+        self.last = last
+
+
+async def _until_broken_off(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(frames):
+        try:
+            async for frame in frames:
+                yield frame
+        except _BrokenOff as end:
+            yield end.last
 
 
 def _check_without_id(item: object) -> None:
@@ -342,7 +365,8 @@ def merge(*sources: AsyncIterable[Any]) -> EventStream[Any]:
     Subscriptions to channels become one, whose ids say where the reader is in all of them: who
     comes back with one `Last-Event-ID` resumes in each. What other streams yield beside them has no
     ids then: their running ones are left out, and one of its own is an `InvalidField`. Such a
-    stream ends when all have ended; that channels are sealed it does not say.
+    stream ends when all have ended, or when a reader is to come back; that channels are sealed it
+    does not say.
 
     Ordering: the events of one source keep their order; across sources it is the order of arrival,
         and a source that is always ready gets one event in before each other that is ready gets
@@ -378,10 +402,12 @@ class _Joins(Protocol):
 
 
 def _joined(sources: tuple[AsyncIterable[Any], ...]) -> tuple[AsyncIterable[Any], ...]:
-    joining = [source for source in sources if callable(getattr(type(source), "joined", None))]
+    # In merges among them too: two vectors of ids in one stream would be half of the truth each.
+    lanes = [lane for source in sources for lane in _apart(source)]
+    joining = [lane for lane in lanes if callable(getattr(type(lane), "joined", None))]
     if len(joining) < 2:
         return sources
-    others = tuple(source for source in sources if source not in joining)
+    others = tuple(lane for lane in lanes if lane not in joining)
     return (cast("_Joins", joining[0]).joined(joining[1:]), *others)
 
 

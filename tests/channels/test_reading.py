@@ -1172,3 +1172,24 @@ async def test_a_prefix_whose_channels_are_gone_closes_where_it_is_declared_so()
         body = await after_a_while(client)
         assert names(body) == ["stream.gap", "stream.end"]
         assert last_id(body) == ""
+
+
+async def test_beside_a_generator_who_is_disconnected_or_too_slow_is_told_to_come_back() -> None:
+    @event_source
+    async def others() -> AsyncIterator[Other]:
+        yield Other("x")
+        await asyncio.sleep(10**6)
+
+    async with hub_on() as hub:
+        client = opened(merge(room(hub).subscribe(reader="ann"), others()))
+        await asyncio.sleep(1)
+        await room(hub).disconnect("ann")
+        async with asyncio.timeout(1):
+            await client.ended()
+        assert client.terminated
+        assert client.retry_ms is not None
+        slow = opened(merge(room(hub, "b", on_gap="close").subscribe("1.2.3"), others()))
+        async with asyncio.timeout(1):
+            await slow.ended()
+        assert names(slow.body)[:1] == ["stream.gap"] or "stream.gap" in names(slow.body)
+        assert not hub._subscriptions

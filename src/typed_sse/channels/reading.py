@@ -96,6 +96,7 @@ class Reading:
         "_target_of",
         "_unsettled",
         "authorize",
+        "breaks_off",
         "hub",
         "is_over",
         "parks",
@@ -110,7 +111,7 @@ class Reading:
         reader: str | None,
         authorize: Authorize | None,
     ) -> None:
-        self.is_over = False
+        self.is_over = self.breaks_off = False
         self.hub = hub
         self.targets = targets
         self.reader = reader
@@ -276,7 +277,7 @@ class Reading:
         known = channel in self._places or channel in self._asking
         if known and reader in (None, self.reader):
             self._last = farewell()
-            self._complete = True
+            self._complete = self.breaks_off = True
             self.wake()
 
     def left(self) -> None:
@@ -626,7 +627,7 @@ class Reading:
     def _close_at_a_gap(self) -> None:
         # Whoever comes back is to start anew, and not to hear of the same gap again.
         self._ready.append(Unseen(b"id\n\n"))
-        self._complete = True
+        self._complete = self.breaks_off = True
 
     def _skip(self, place: Place, skipped: Skip) -> None:
         place.index, place.cursor, place.lagged = skipped.index, skipped.cursor, False
@@ -651,7 +652,7 @@ class Reading:
         if on_lag == "close":
             self.hub.count("closed")
             self._last = farewell()
-            self._complete = True
+            self._complete = self.breaks_off = True
         elif callable(on_lag):
             newest, skipped = await newest_of_each(place, on_lag)
             self.hub.count("skipped", skipped)

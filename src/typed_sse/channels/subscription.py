@@ -32,7 +32,8 @@ class Subscription(EventStream[E_co]):
     comes back to the end of one is a 204.
 
     Read in the program, `async for event in subscription`, each event has its cursor as `id`; where
-    events are missing, `Lagged` is raised, and reading on continues behind the gap.
+    events are missing, `Lagged` is raised, and reading on continues behind the gap. Whether the end
+    was that of the channel, or that of a reader which is to come back, is not told there.
 
     Ordering: the order of each channel; between channels the order in which they come here. With
         up to 8 channels each id says where the reader is in all of them, and nothing comes twice;
