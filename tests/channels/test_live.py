@@ -285,7 +285,7 @@ async def test_pages_are_kept_for_a_moment_and_no_longer() -> None:
     await asyncio.sleep(1)
     live.tidy()
     assert live._pages._recent
-    await asyncio.sleep(2)
+    await asyncio.sleep(5)
     live.tidy()
     assert not live._pages._recent
     live.close()

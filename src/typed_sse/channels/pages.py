@@ -19,7 +19,7 @@ _PAGE_BYTES = 256 * 1024
 
 # So many pages are kept for others, for so long.
 _MOST_RECENT = 16
-_RECENT_S = 2.0
+_RECENT_S = 5.0
 
 
 def _position(record: Record) -> int:
