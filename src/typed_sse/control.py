@@ -47,8 +47,9 @@ class EndInfo(BaseModel):
 class StreamEnd(BaseEvent[EndInfo], event="stream.end", terminal=True):
     """The stream is complete; there is nothing to come back for.
 
-    Sent where the response asks for it (`end_event=True`). A stream that ends because the server
-    shuts down or its lifetime is over is not complete, and does not send it.
+    Sent where the response asks for it (`end_event=True`); at the end of a sealed channel; and
+    behind a gap at which a channel closes. A stream that ends because the server shuts down or its
+    lifetime is over is not complete, and does not send it.
     """
 
 

@@ -371,7 +371,7 @@ def _frame_of(event: object) -> bytes:
 
 def _default_error(error: Exception) -> bytes:
     if isinstance(error, AccessDenied):
-        info = ErrorInfo(code="access_denied", message="You may not read this any more.")
+        info = ErrorInfo(code="access_denied", message="You may not read this.")
         return StreamError(info).encode()
     if not isinstance(error, HTTPException):
         return StreamError(ErrorInfo()).encode()

@@ -98,7 +98,8 @@ class Retain:
     Args:
         events: so many of the newest are kept at least, and not more than twice as many and 100
             (one at least stays, for the cursor that names it); 1000 by default.
-        age_s: so many seconds old they may get; older ones are not read any more. A day by default.
+        age_s: so many seconds old they may get; older ones are not read any more, but by who comes
+            back to a process that still holds them. A day by default.
 
     Raises:
         InvalidField: `events` is not between 1 and 1,000,000, or `age_s` not between 1 and 1e9.
