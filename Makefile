@@ -11,6 +11,7 @@ COVERED := wire events threads sources streams drain fastapi prometheus opentele
 CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.py live.py memory.py reading.py ring.py subscription.py urls.py)
 WHOLE := channels/channel,channels/cursor,channels/engine,channels/ids,channels/ring,channels/urls
 NEARLY := channels/gaps,channels/pages,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
+BROWSER := $(addprefix tests/live/test_,conformance_browser.py console.py console_modules.py page.py room.py swagger.py)
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -19,14 +20,14 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-covered test-oldest test-live test-channels check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
+.PHONY: demo test test-quick test-covered test-oldest test-live test-browser test-channels check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=redis://127.0.0.1 with two workers
 	$(RUN) typed_sse.demo $(PORT)
 
 # Two cores, and much of the time a test waits for a server: so they run beside each other.
 test: .venv/oldest/made .venv/browser .venv/tools .venv/schemathesis/made  ## every test
-	$(MAKE) --jobs=3 --output-sync=line test-channels test-live test-quick test-covered test-oldest
+	$(MAKE) --jobs=3 --output-sync=line test-live test-browser test-channels test-quick test-covered test-oldest
 
 test-quick: .venv/dev  ## what needs no socket, in virtual time
 	$(RUN) pytest -q -m "not live"
@@ -43,8 +44,11 @@ test-covered: .venv/dev  ## that the tests of the reading path reach all of it
 test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and anyio that are supported
 	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
-test-live: .venv/browser .venv/tools .venv/schemathesis/made  ## real servers, real curl, a real browser, what others make of our documents
-	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*'
+test-live: .venv/browser .venv/tools .venv/schemathesis/made  ## real servers, real curl, what others make of our documents
+	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*' $(addprefix --ignore=,$(BROWSER))
+
+test-browser: .venv/browser .venv/tools  ## the pages and a parser in a real browser
+	$(RUN) pytest -q -m live $(BROWSER)
 
 test-channels: .venv/browser  ## the engines on real servers, and channels under every fault
 	$(RUN) pytest -q -m live tests/channels tests/live/test_channels.py tests/live/test_channel_faults.py tests/live/test_channel_browser.py
