@@ -16,7 +16,7 @@ const AT_ONCE = 20;
 const RETRY_MS = 3000;
 // So many messages from before are shown to who joins.
 const START = "-50";
-const NAMES = ["Ada", "Alan", "Barbara", "Claude", "Edsger", "Grace", "Hedy", "Radia", "Vint"];
+const NAMES = ["Ada", "Alan", "Barbara", "Edsger", "Grace", "Hedy", "Radia", "Vint"];
 
 /**
  * Invariants:
