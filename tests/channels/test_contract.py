@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import stat
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from channels.nats_server import NatsServer
 from channels.redis_server import RedisServer
+from channels.server import Server
 from typed_sse.channels.memory import MemoryEngine, MemoryStore
 from typed_sse.channels.nats import NatsEngine
 from typed_sse.channels.redis import RedisEngine
@@ -144,7 +144,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 class ServedContract(EngineContract):
     """An engine whose store is a server."""
 
-    server: RedisServer | NatsServer
+    server: Server
     folder: Path
 
     async def lose_connection(self) -> None:
@@ -181,7 +181,7 @@ class ServedContract(EngineContract):
 
     async def clear_store(self) -> None:
         self.server.kill()
-        shutil.rmtree(self.server.folder or "")
+        self.server.clear()
         await self.server.start()
 
 

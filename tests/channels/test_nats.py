@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 
-from channels.nats_server import NatsServer, Proxy, free_port
+from channels.nats_server import NatsServer, Proxy
+from channels.server import free_port
 from typed_sse.channels import nats_client
 from typed_sse.channels.cursor import Cursor
 from typed_sse.channels.engine import EARLIEST, Appended, GapReason, Newest, Record, Retain

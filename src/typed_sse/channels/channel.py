@@ -37,7 +37,7 @@ class LatestBy(Generic[E]):
     Args:
         key: makes the key of an event: `LatestBy(lambda price: price.data.symbol)`.
 
-    Limits: 10,000 keys; of more, the newest.
+    Limits: 10,000 keys, or 8 MiB of events; of more, the newest.
     """
 
     def __init__(self, key: Callable[[E], str]) -> None:

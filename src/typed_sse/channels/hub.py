@@ -98,7 +98,8 @@ class Hub:
     ends them before.
 
     Limits: of each channel that is read here, or was in the last 10 s, 1024 frames are held, up to
-        1 MiB, and at times twice as much.
+        1 MiB, and at times twice as much; and where readers come back from further behind, up to 16
+        pages of 256 KiB for 5 s.
     """
 
     def __init__(self, engine: str | Engine) -> None:
