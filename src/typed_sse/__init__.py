@@ -1,8 +1,8 @@
 """Type-safe Server-Sent Events for FastAPI and Starlette, from the Pydantic model to the wire.
 
 The public names, sorted. Importing this does nothing but define them. What needs an extra, or only
-tests, is imported from its module: `typed_sse.channels`, `typed_sse.fastapi`, `typed_sse.testing`,
-`typed_sse.prometheus`, `typed_sse.opentelemetry`.
+tests, is imported from its module: `typed_sse.channels`, `typed_sse.client`, `typed_sse.fastapi`,
+`typed_sse.testing`, `typed_sse.prometheus`, `typed_sse.opentelemetry`.
 """
 
 from typed_sse.control import EndInfo, ErrorInfo, GapInfo, StreamEnd, StreamError, StreamGap
@@ -13,6 +13,7 @@ from typed_sse.errors import (
     ChannelSealed,
     ClosedError,
     Conflict,
+    ConnectionFailed,
     EngineUnavailable,
     EventTooLarge,
     InvalidDeclaration,
@@ -20,10 +21,12 @@ from typed_sse.errors import (
     InvalidPayload,
     Lagged,
     MalformedPayload,
+    NotAStream,
     OutcomeUnknown,
     PayloadTooLarge,
     PeerError,
     SendTimeout,
+    StreamFailed,
     TypedSSEError,
     UndeclaredEvent,
     UnknownEvent,
@@ -51,6 +54,7 @@ __all__ = [
     "ChannelSealed",
     "ClosedError",
     "Conflict",
+    "ConnectionFailed",
     "Decoder",
     "Drain",
     "EndCause",
@@ -67,6 +71,7 @@ __all__ = [
     "InvalidPayload",
     "Lagged",
     "MalformedPayload",
+    "NotAStream",
     "OutcomeUnknown",
     "PayloadTooLarge",
     "PeerError",
@@ -75,6 +80,7 @@ __all__ = [
     "ServerSentEvent",
     "StreamEnd",
     "StreamError",
+    "StreamFailed",
     "StreamGap",
     "StreamLimit",
     "StreamObserver",

@@ -13,13 +13,16 @@ This file imports nothing of ours and knows nothing of how an error comes to be.
     ├── PeerError                   theirs: what came over the wire
     │   ├── EventTooLarge           more bytes in one event than the decoder may hold
     │   ├── UnknownEvent            an event name outside the union
-    │   └── MalformedPayload        data that does not fit the type its event declares
+    │   ├── MalformedPayload        data that does not fit the type its event declares
+    │   ├── NotAStream              an answer that is no event stream, or none that can be read
+    │   └── StreamFailed            the stream itself says that it has failed
     ├── ClosedError                 what is over takes no more
     │   └── ChannelSealed           nothing follows the channel's last event
     ├── Conflict                    the channel's end is not where it was expected
     ├── AccessDenied                whoever reads may not, or may not any more
     ├── Lagged                      events that the reader cannot get any more
     └── BrokenError                 the connection failed under a stream
+        ├── ConnectionFailed        a client has lost its stream, and does not come back
         ├── SendTimeout             the reader took nothing for too long
         ├── EngineUnavailable       the store of channels cannot be reached; nothing was done
         └── OutcomeUnknown          it broke while it was written to; nobody knows what was done
@@ -27,6 +30,7 @@ This file imports nothing of ours and knows nothing of how an error comes to be.
 
 import reprlib
 from collections.abc import Iterable
+from typing import Protocol
 
 # Bounds depth and length, so that the value in a message costs nothing, however large it is.
 _short = reprlib.Repr()
@@ -128,6 +132,25 @@ class PayloadTooLarge(UsageError):
         super().__init__(f"{size} {what}, and {limit} are the most; publish less at once")
 
 
+class Received(Protocol):
+    """An event as it came, before it was understood: a `ServerSentEvent`."""
+
+    @property
+    def data(self) -> str | None:
+        """Its data, as sent."""
+        ...
+
+    @property
+    def event(self) -> str | None:
+        """Its name, if it has one."""
+        ...
+
+    @property
+    def id(self) -> str | None:
+        """The last id up to it."""
+        ...
+
+
 class PeerError(TypedSSEError):
     """The other side of the connection sent something that cannot be used."""
 
@@ -153,11 +176,13 @@ class UnknownEvent(PeerError):
     Attributes:
         event_name: the name that arrived.
         known: the names of the union.
+        received: the event, as it came.
     """
 
-    def __init__(self, event_name: str, known: Iterable[str]) -> None:
+    def __init__(self, event_name: str, known: Iterable[str], received: Received) -> None:
         self.event_name = event_name
         self.known = tuple(known)
+        self.received = received
         super().__init__(f"event {shown(event_name)} is none of {', '.join(self.known)}")
 
 
@@ -168,17 +193,78 @@ class MalformedPayload(PeerError):
 
     Attributes:
         event_name: the event's name on the wire.
-        reason: what does not fit.
+        reason: what does not fit, and where.
+        received: the event, as it came.
     """
 
-    def __init__(self, event_name: str, reason: str) -> None:
+    def __init__(self, event_name: str, reason: str, received: Received) -> None:
         self.event_name = event_name
         self.reason = reason
+        self.received = received
         super().__init__(f"event {shown(event_name)} carries data that does not fit: {reason}")
+
+
+class NotAStream(PeerError):
+    """A URL was asked for an event stream, and answered something else.
+
+    Attributes:
+        url: what has answered, without user, password, query and fragment.
+        status: the answer's status.
+        content_type: its `Content-Type`, empty where there is none.
+        start: the first bytes of its body, 2 KiB at the most.
+    """
+
+    def __init__(
+        self, url: str, status: int, content_type: str, start: bytes, reason: str = ""
+    ) -> None:
+        self.url = url
+        self.status = status
+        self.content_type = content_type
+        self.start = start
+        kind = shown(content_type) if content_type else "no Content-Type"
+        begins = f", and begins with {shown(start)}" if start else ""
+        why = reason or f"it answers {status} with {kind}{begins}"
+        super().__init__(f"{url} is no event stream: {why}")
+
+
+class StreamFailed(PeerError):
+    """A stream has failed on the server, which has said so with `stream.error`.
+
+    Attributes:
+        code: the server's word for it.
+        message: the server's sentence for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"the stream failed on the server: {shown(message)} ({shown(code)})")
 
 
 class BrokenError(TypedSSEError):
     """The connection under a stream failed."""
+
+
+class ConnectionFailed(BrokenError):
+    """A client has lost its stream, or never had it, and its policy is not to come back.
+
+    Attributes:
+        url: where the stream is, without user, password, query and fragment.
+        reason: `unreachable`, `unanswered`, `cut`, `idle`, `ended` or `unsendable-id`; what they
+            mean is said in `typed_sse.reconnect`.
+        failures: how many connections in a row have brought nothing.
+        last_event_id: behind which the stream could go on, `""` where there is no id.
+    """
+
+    def __init__(
+        self, url: str, reason: str, failures: int, last_event_id: str, detail: str
+    ) -> None:
+        self.url = url
+        self.reason = reason
+        self.failures = failures
+        self.last_event_id = last_event_id
+        tries = "" if failures <= 1 else f" after {failures} attempts"
+        super().__init__(f"the stream of {url} is lost{tries} ({reason}): {detail}")
 
 
 class SendTimeout(BrokenError):

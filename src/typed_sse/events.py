@@ -274,13 +274,13 @@ class EventUnion(Generic[E_co]):
         name = received.event or "message"
         cls = self.classes.get(name)
         if cls is None:
-            raise UnknownEvent(name, self.classes)
+            raise UnknownEvent(name, self.classes, received)
         if received.data is None:
-            raise MalformedPayload(name, "it has no data")
+            raise MalformedPayload(name, "it has no data", received)
         try:
             data = codec_of(cls).adapter.validate_json(received.data, by_alias=True, by_name=True)
         except ValidationError as error:
-            raise MalformedPayload(name, _summary(error)) from error
+            raise MalformedPayload(name, _summary(error), received) from error
         return _new(cls, data, received.id, received.retry)
 
     def schemas(self) -> dict[str, dict[str, object]]:

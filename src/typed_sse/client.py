@@ -1,0 +1,522 @@
+"""EventSource and AsyncEventSource: typed events from a URL, over as many connections as it takes.
+
+Two thin shells around a `Session`: they carry its requests and its bytes, wait as long as they are
+told, and hand on its events. Knows httpx2 as what may be given to it, and threads or tasks; nothing
+of policies.
+"""
+
+import asyncio
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, suppress
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeVar, cast, overload
+
+import httpx2
+from typing_extensions import TypeForm, Unpack
+
+from typed_sse.errors import InvalidField, NotAStream, UsageError
+from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.over_httpx2 import HTTPX2, AsyncHTTPX2, own_tls
+from typed_sse.reconnect import Connect, Read, ReconnectPolicy, Stop, Wait
+from typed_sse.session import (
+    START_BYTES,
+    ClientState,
+    Headers,
+    Options,
+    Session,
+    Skip,
+    Unknown,
+    session_of,
+    waiting,
+)
+from typed_sse.transport import Answer, AsyncAnswer, AsyncTransport, Lost, Transport
+from typed_sse.wire import ServerSentEvent
+
+__all__ = ["AsyncEventSource", "ClientState", "EventSource", "ReconnectPolicy"]
+
+# So long may the start of an answer that is no stream take, before the error goes without it.
+_START_S = 5.0
+
+T = TypeVar("T")
+U = TypeVar("U")
+E = TypeVar("E", bound=BaseEvent[object])
+
+
+class AsyncEventSource(AsyncIterator[T], Generic[T]):
+    """The events of a URL, typed, over as many connections as it takes.
+
+    `async with AsyncEventSource(url, Token | Done) as source: async for event in source: …` yields
+    each event as its class. The connection is made when the first event is asked for. When it is
+    lost, or ends, another one is made as `policy` says, which by default is what browsers do, and
+    resumes behind the last id. Iterating ends, and the connection is closed, after `stream.end`,
+    an event of a class that is `terminal`, or a 204; where it cannot go on, with an error.
+
+    Args:
+        url: absolute, `http` or `https`.
+        events: an event class, a union of them, or an `EventUnion`. Without it, and without
+            `decode`, events are yielded as they come, control events too.
+        decode: makes a value of a received event, where there is no union; a `ValueError` says that
+            it does not fit.
+        unknown: what becomes of an event whose name is not in the union: `raise`, the default,
+            `skip`, or `yield` it as it came.
+        client: sends the requests: an `httpx2.AsyncClient`, with its authentication, proxies and
+            TLS, or another `AsyncTransport`. It stays the caller's to close, and many sources may
+            share one; its `Limits` count open streams. By default a client of the source's own,
+            which follows redirects.
+        options: further ones, by keyword:
+
+            - `method`: `GET`, or `POST` where there is a body.
+            - `headers`: a mapping, or a function, or a coroutine function, that returns one and is
+              called at each attempt. They win over our own `Accept` and `Cache-Control`.
+            - `params`: what is added to the URL's query.
+            - `json`, `content`: the body, as a value, which may be a Pydantic model, or as bytes.
+            - `last_event_id`: the id to begin behind, as this or another process has kept it.
+            - `malformed`: what becomes of data that does not fit: `raise`, the default, or `skip`.
+            - `terminal`: further names of events after which nothing follows.
+            - `sentinel`: data after which nothing follows and which is not yielded, as `[DONE]`.
+            - `policy`: a `ReconnectPolicy`.
+            - `max_event_bytes`: the most bytes of one event: 16 MiB by default.
+            - `on_state`: called with a `ClientState` at each change.
+
+    Attributes:
+        last_event_id: the last id up to the event that was yielded last: keep it once that event is
+            dealt with, to go on behind it in another process.
+
+    Raises:
+        InvalidField: an option cannot be used.
+        InvalidDeclaration: the union is none.
+
+    Iterating raises what ends it: `NotAStream` where the answer is no event stream,
+    `ConnectionFailed` where the policy is not to come back, `StreamFailed` after a `stream.error`,
+    `EventTooLarge`. It also raises what does not end it: `MalformedPayload`, `UnknownEvent`, and
+    `Lagged` at a gap in a channel; who goes on iterating gets the next event. A control event whose
+    class is in the union is yielded instead.
+
+    Cancellation: asking for an event may be cancelled; nothing is lost, and the next one who asks
+        gets it.
+
+    Ordering: events come in the order of the wire, each once; one task asks at a time.
+
+    Limits: what is read ahead is one chunk, 64 KiB with httpx2, and the event that has begun in it.
+        A compressed chunk is taken apart whole, to a thousand times its size. A task a source,
+        which `aclose` ends.
+    """
+
+    @overload
+    def __init__(
+        self: "AsyncEventSource[E]",
+        url: str,
+        events: TypeForm[E] | EventUnion[E],
+        *,
+        unknown: Literal["raise", "skip"] = "raise",
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncEventSource[E | ServerSentEvent]",
+        url: str,
+        events: TypeForm[E] | EventUnion[E],
+        *,
+        unknown: Literal["yield"],
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncEventSource[U]",
+        url: str,
+        *,
+        decode: Callable[[ServerSentEvent], U],
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncEventSource[ServerSentEvent]",
+        url: str,
+        *,
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    def __init__(
+        self,
+        url: str,
+        events: object = None,
+        *,
+        decode: Callable[[ServerSentEvent], object] | None = None,
+        unknown: Unknown = "raise",
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._session = cast("Session[T]", session_of(url, events, decode, unknown, options))
+        self._own: httpx2.AsyncClient | None = None
+        self._transport = AsyncHTTPX2(client) if isinstance(client, httpx2.AsyncClient) else client
+        self._ready: deque[ServerSentEvent] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+        self._asking = False
+        self._over = False
+        self._wanted = asyncio.Event()
+        self._news = asyncio.Event()
+
+    @property
+    def last_event_id(self) -> str:
+        """The last id up to the event that was yielded last; `""` where there is none."""
+        return self._session.last_event_id
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> T:
+        while True:
+            message = self._ready.popleft() if self._ready else await self._more()
+            got = self._session.take(message)
+            if self._session.stop is not None:
+                self._ready.clear()
+            if not isinstance(got, Skip):
+                return got
+
+    async def messages(self) -> AsyncGenerator[ServerSentEvent, None]:
+        """Yield the events as they come, control events too, in place of what is typed.
+
+        Raises what iterating the source raises of the connection.
+        """
+        while True:
+            try:
+                message = self._ready.popleft() if self._ready else await self._more()
+            except StopAsyncIteration:
+                return
+            self._session.note(message)
+            if self._session.stop is not None:
+                self._ready.clear()
+            yield message
+
+    async def aclose(self) -> None:
+        """Close the connection and end the iteration, also of another task that waits for it."""
+        self._ready.clear()
+        self._news.set()
+        task = self._task
+        try:
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+                await asyncio.wait({task})
+        finally:
+            own, self._own = self._own, None
+            if own is not None:
+                await own.aclose()
+        self._session.closed()
+
+    async def _more(self) -> ServerSentEvent:
+        """Wait for the next event; raise `StopAsyncIteration` at the end, and what ended it."""
+        if self._asking:
+            raise UsageError("two tasks ask one source for an event; give each a source of its own")
+        self._asking = True
+        try:
+            while not self._ready:
+                if self._session.stop is not None or self._over:
+                    await self.aclose()
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if self._session.is_closed:
+                    raise StopAsyncIteration
+                if self._task is None:
+                    self._task = asyncio.create_task(self._run())
+                self._news.clear()
+                self._wanted.set()
+                await self._news.wait()
+            return self._ready.popleft()
+        finally:
+            self._asking = False
+
+    async def _run(self) -> None:
+        """Connect, read and wait, as the reconnector says; the only task of the source."""
+        session = self._session
+        try:
+            decision: Connect | Wait | Stop = session.reconnector.connect()
+            while not isinstance(decision, Stop):
+                if isinstance(decision, Connect):
+                    decision = await self._attempt(decision)
+                else:
+                    session.now(waiting(decision))
+                    await asyncio.sleep(decision.delay_s)
+                    decision = session.reconnector.connect()
+            self._error = session.error_of(decision)
+        except Exception as error:
+            self._error = error
+        finally:
+            self._over = True
+            self._news.set()
+
+    async def _attempt(self, connect: Connect) -> Wait | Stop:
+        """Make one connection, and read it to its end."""
+        session, clock = self._session, asyncio.get_running_loop().time
+        session.now(ClientState("connecting", failures=session.reconnector.failures))
+        try:
+            request = session.request(connect, await self._headers())
+            transport = self._transport or await self._own_transport()
+            answer = await transport.send(request, answer_within_s=connect.answer_within_s)
+            try:
+                decision = session.reconnector.responded(answer.status, answer.headers, clock())
+                if isinstance(decision, Read):
+                    session.now(ClientState("open", failures=session.reconnector.failures))
+                    await self._read(answer, decision)
+                    return session.reconnector.ended(clock())
+                if not isinstance(decision, Stop) or decision.error:
+                    session.refuse(answer.url, answer.status, answer.headers, await _start(answer))
+                return decision
+            finally:
+                await answer.aclose()
+        except Lost as lost:
+            return session.lose(lost, clock())
+
+    async def _read(self, answer: AsyncAnswer, read: Read) -> None:
+        """Hand on the events of one connection, a chunk after the other has been taken."""
+        decoder = self._session.decoder()
+        async with aclosing(answer.chunks(read.idle_s)) as chunks:
+            async for chunk in chunks:
+                events = decoder.feed(chunk)
+                self._session.reconnector.received(
+                    len(events), decoder.last_event_id, decoder.retry_ms
+                )
+                if not events:
+                    continue
+                self._wanted.clear()
+                self._ready.extend(events)
+                self._news.set()
+                await self._wanted.wait()
+
+    async def _headers(self) -> Headers:
+        given = self._session.settings.headers
+        if not callable(given):
+            return given or {}
+        made = given()
+        return await made if inspect.isawaitable(made) else made
+
+    async def _own_transport(self) -> AsyncTransport:
+        if self._own is None:
+            tls = await asyncio.to_thread(own_tls)
+            self._own = httpx2.AsyncClient(verify=tls, follow_redirects=True)
+        return AsyncHTTPX2(self._own)
+
+
+class EventSource(Iterator[T], Generic[T]):
+    """What `AsyncEventSource` is, for threads: the same arguments, with `httpx2.Client`.
+
+    `with EventSource(url, Token | Done) as source: for event in source: …`. Everything happens in
+    the thread that asks for an event; `close` may be called by any other, and ends its wait.
+    `headers` may be a function, but no coroutine function. A `KeyboardInterrupt` closes the
+    connection.
+
+    Limits: a connection that is being made, while another thread closes the source, is given up
+        after the time limit for an answer at the latest.
+    """
+
+    @overload
+    def __init__(
+        self: "EventSource[E]",
+        url: str,
+        events: TypeForm[E] | EventUnion[E],
+        *,
+        unknown: Literal["raise", "skip"] = "raise",
+        client: httpx2.Client | Transport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "EventSource[E | ServerSentEvent]",
+        url: str,
+        events: TypeForm[E] | EventUnion[E],
+        *,
+        unknown: Literal["yield"],
+        client: httpx2.Client | Transport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "EventSource[U]",
+        url: str,
+        *,
+        decode: Callable[[ServerSentEvent], U],
+        client: httpx2.Client | Transport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "EventSource[ServerSentEvent]",
+        url: str,
+        *,
+        client: httpx2.Client | Transport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    def __init__(
+        self,
+        url: str,
+        events: object = None,
+        *,
+        decode: Callable[[ServerSentEvent], object] | None = None,
+        unknown: Unknown = "raise",
+        client: httpx2.Client | Transport | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._session = cast("Session[T]", session_of(url, events, decode, unknown, options))
+        self._own: httpx2.Client | None = None
+        self._transport = HTTPX2(client) if isinstance(client, httpx2.Client) else client
+        self._answer: Answer | None = None
+        self._closing = threading.Event()
+        self._received = self._run()
+
+    @property
+    def last_event_id(self) -> str:
+        """The last id up to the event that was yielded last; `""` where there is none."""
+        return self._session.last_event_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __next__(self) -> T:
+        while True:
+            got = self._session.take(self._next())
+            if not isinstance(got, Skip):
+                return got
+
+    def messages(self) -> Generator[ServerSentEvent, None, None]:
+        """Yield the events as they come; see `AsyncEventSource.messages`."""
+        while True:
+            try:
+                message = self._next()
+            except StopIteration:
+                return
+            self._session.note(message)
+            yield message
+
+    def close(self) -> None:
+        """Close the connection and end the iteration, also of another thread that waits for it."""
+        self._closing.set()
+        answer = self._answer
+        if answer is not None:
+            answer.abort()
+        with suppress(ValueError):  # another thread is in it, and comes to its end
+            self._received.close()
+            self._session.closed()
+
+    def _next(self) -> ServerSentEvent:
+        if self._session.stop is not None:
+            self.close()
+        return next(self._received)
+
+    def _run(self) -> Generator[ServerSentEvent, None, None]:
+        """Connect, read and wait, as the reconnector says."""
+        session = self._session
+        try:
+            decision: Connect | Wait | Stop = session.reconnector.connect()
+            while not isinstance(decision, Stop) and not self._closing.is_set():
+                if isinstance(decision, Connect):
+                    decision = yield from self._attempt(decision)
+                else:
+                    session.now(waiting(decision))
+                    self._closing.wait(decision.delay_s)
+                    decision = session.reconnector.connect()
+            if isinstance(decision, Stop) and not self._closing.is_set():
+                error = session.error_of(decision)
+                if error is not None:
+                    raise error
+        finally:
+            if self._own is not None:
+                self._own.close()
+            session.closed()
+
+    def _attempt(self, connect: Connect) -> Generator[ServerSentEvent, None, Wait | Stop]:
+        """Make one connection, and read it to its end."""
+        session = self._session
+        session.now(ClientState("connecting", failures=session.reconnector.failures))
+        try:
+            request = session.request(connect, self._headers())
+            transport = self._transport or self._own_transport()
+            answer = transport.send(request, answer_within_s=connect.answer_within_s)
+            self._answer = answer
+            try:
+                head = answer.status, answer.headers
+                decision = session.reconnector.responded(*head, time.monotonic())
+                if isinstance(decision, Read):
+                    session.now(ClientState("open", failures=session.reconnector.failures))
+                    yield from self._read(answer, decision)
+                    return session.reconnector.ended(time.monotonic())
+                if not isinstance(decision, Stop) or decision.error:
+                    session.refuse(answer.url, *head, _start_of(answer))
+                return decision
+            finally:
+                self._answer = None
+                answer.close()
+        except Lost as lost:
+            return session.lose(lost, time.monotonic())
+
+    def _read(self, answer: Answer, read: Read) -> Generator[ServerSentEvent, None, None]:
+        decoder = self._session.decoder()
+        with closing(answer.chunks(read.idle_s)) as chunks:
+            for chunk in chunks:
+                if self._closing.is_set():
+                    return
+                events = decoder.feed(chunk)
+                self._session.reconnector.received(
+                    len(events), decoder.last_event_id, decoder.retry_ms
+                )
+                yield from events
+
+    def _headers(self) -> Headers:
+        given = self._session.settings.headers
+        made = given() if callable(given) else given or {}
+        if inspect.isawaitable(made):
+            if inspect.iscoroutine(made):
+                made.close()
+            raise InvalidField("headers", given, "give a function that is no coroutine function")
+        return made
+
+    def _own_transport(self) -> Transport:
+        if self._own is None:
+            self._own = httpx2.Client(verify=own_tls(), follow_redirects=True)
+        return HTTPX2(self._own)
+
+
+async def _start(answer: AsyncAnswer) -> bytes:
+    """Return the first bytes of an answer that is no stream, as many as come soon."""
+    start = bytearray()
+    with suppress(Lost, NotAStream, TimeoutError):
+        async with asyncio.timeout(_START_S), aclosing(answer.chunks(_START_S)) as chunks:
+            async for chunk in chunks:
+                start += chunk
+                if len(start) >= START_BYTES:
+                    break
+    return bytes(start)
+
+
+def _start_of(answer: Answer) -> bytes:
+    start = bytearray()
+    until_s = time.monotonic() + _START_S
+    with suppress(Lost, NotAStream), closing(answer.chunks(_START_S)) as chunks:
+        for chunk in chunks:
+            start += chunk
+            if len(start) >= START_BYTES or time.monotonic() > until_s:
+                break
+    return bytes(start)
