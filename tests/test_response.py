@@ -76,6 +76,7 @@ async def test_the_response_has_the_headers_that_keep_a_stream_alive_behind_prox
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache, no-transform",
         "x-accel-buffering": "no",
+        "stream-idle-limit": "45",
     }
 
 
@@ -259,9 +260,9 @@ async def test_a_ping_is_sent_after_15_s_of_silence_and_every_15_s_from_then_on(
     await asyncio.sleep(14)
     assert client.chunks == []
     await asyncio.sleep(2)
-    assert client.chunks == [b": ping\n\n"]
+    assert client.chunks == [b": ping\n"]
     await client.ended()
-    assert client.chunks == [b": ping\n\n"] * 3 + [b"data: at last\n\n"]
+    assert client.chunks == [b": ping\n"] * 3 + [b"data: at last\n\n"]
 
 
 async def test_no_ping_is_sent_while_events_flow() -> None:
@@ -289,7 +290,7 @@ async def test_the_ping_can_be_any_message() -> None:
 async def test_none_for_the_ping_message_is_the_default() -> None:
     client = open_stream(EventSourceResponse(silence(20), ping_message_factory=None))
     await client.ended()
-    assert client.chunks[0] == b": ping\n\n"
+    assert client.chunks[0] == b": ping\n"
 
 
 async def test_a_subclass_may_have_another_default_interval() -> None:
@@ -1092,10 +1093,16 @@ async def test_a_data_sender_that_fails_before_the_first_event_is_an_ordinary_er
 # --- announced limits
 
 
-async def test_the_idle_limit_is_told_in_a_header() -> None:
-    client = open_stream(EventSourceResponse(ticks(1), idle_limit=45))
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({}, "45"), ({"ping": 2}, "6"), ({"idle_limit": 60}, "60"), ({"ping": 0}, None)],
+)
+async def test_the_idle_limit_is_told_in_a_header_and_is_three_keepalives_by_default(
+    options: dict[str, float], told: str | None
+) -> None:
+    client = open_stream(EventSourceResponse(ticks(1), **options))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.ended()
-    assert client.headers["stream-idle-limit"] == "45"
+    assert client.headers.get("stream-idle-limit") == told
 
 
 @pytest.mark.parametrize(("ping", "idle_limit"), [(15, 15), (60, 45), (0, 45)])
@@ -1413,7 +1420,7 @@ async def test_what_a_thread_or_a_merge_has_ready_is_sent_before_the_end(ends_by
         client.resume()
         await client.ended()
     assert client.body.count(b"together") == 5
-    assert client.body.endswith(f"retry: {client.retry_ms}\n\n".encode())
+    assert client.body.endswith(f"retry: {client.retry_ms}\n".encode())
 
 
 async def test_a_place_under_a_limit_is_free_when_the_stream_is_over() -> None:
@@ -1590,7 +1597,7 @@ async def test_keepalives_are_made_in_the_context_of_their_own_request() -> None
         )
     await asyncio.sleep(12)
     for name, client in clients.items():
-        assert client.body == f": for {name}\n\n".encode() * 2
+        assert client.body == f": for {name}\n".encode() * 2
         client.leave()
         await client.ended()
 
@@ -1667,7 +1674,7 @@ async def test_the_grace_of_a_drain_and_the_clock_do_not_count_a_stream_twice() 
         client = open_stream(EventSourceResponse(silence(100), drain_grace=60, ping=15))
         asyncio.get_running_loop().call_at(0.5, drain.begin)
         await asyncio.sleep(50)
-        assert client.body == b": ping\n\n" * 3
+        assert client.body == b": ping\n" * 3
         client.leave()
         await client.ended()
 

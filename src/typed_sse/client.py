@@ -18,7 +18,7 @@ from typing import Generic, Literal, Self, TypeVar, cast, overload
 import httpx2
 from typing_extensions import TypeForm, Unpack
 
-from typed_sse.errors import InvalidField, NotAStream, UsageError
+from typed_sse.errors import BrokenError, InvalidField, NotAStream, UsageError
 from typed_sse.events import BaseEvent, EventUnion
 from typed_sse.over_httpx2 import HTTPX2, AsyncHTTPX2, own_tls
 from typed_sse.reconnect import Connect, Read, ReconnectPolicy, Stop, Wait
@@ -160,6 +160,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
         self._asking = False
+        self._closing = False
         self._over = False
         self._wanted = asyncio.Event()
         self._news = asyncio.Event()
@@ -182,10 +183,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
 
     async def __anext__(self) -> T:
         while True:
-            message = self._ready.popleft() if self._ready else await self._more()
-            got = self._session.take(message)
-            if self._session.stop is not None:
-                self._ready.clear()
+            got = self._session.take(await self._next())
             if not isinstance(got, Skip):
                 return got
 
@@ -196,28 +194,30 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         """
         while True:
             try:
-                message = self._ready.popleft() if self._ready else await self._more()
+                message = await self._next()
             except StopAsyncIteration:
                 return
             self._session.note(message)
-            if self._session.stop is not None:
-                self._ready.clear()
             yield message
 
     async def aclose(self) -> None:
         """Close the connection and end the iteration, also of another task that waits for it."""
         self._ready.clear()
-        self._news.set()
         task = self._task
         try:
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
-                await asyncio.wait({task})
+            if task is not None:
+                if not self._closing:  # once: a second one would cut off how the first is obeyed
+                    self._closing = True
+                    task.cancel()
+                if task is not asyncio.current_task():  # as in a function that makes headers
+                    await asyncio.wait({task})
         finally:
-            own, self._own = self._own, None
-            if own is not None:
-                await own.aclose()
-        self._session.closed()
+            self._session.closed()
+
+    async def _next(self) -> ServerSentEvent:
+        if self._session.stop is not None:
+            self._ready.clear()  # what came behind the last event, in its chunk
+        return self._ready.popleft() if self._ready else await self._more()
 
     async def _more(self) -> ServerSentEvent:
         """Wait for the next event; raise `StopAsyncIteration` at the end, and what ended it."""
@@ -233,10 +233,10 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
                     raise error
                 if self._session.is_closed:
                     raise StopAsyncIteration
-                if self._task is None:
-                    self._task = asyncio.create_task(self._run())
                 self._news.clear()
                 self._wanted.set()
+                if self._task is None:  # an eager task has news before it is here
+                    self._task = asyncio.create_task(self._run())
                 await self._news.wait()
             return self._ready.popleft()
         finally:
@@ -255,11 +255,17 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
                     await asyncio.sleep(decision.delay_s)
                     decision = session.reconnector.connect()
             self._error = session.error_of(decision)
+        except asyncio.CancelledError:
+            if not self._closing:
+                self._error = BrokenError("the source's task was cancelled; use aclose to end it")
+            raise
         except Exception as error:
             self._error = error
         finally:
             self._over = True
             self._news.set()
+            if self._own is not None:
+                await self._own.aclose()
 
     async def _attempt(self, connect: Connect) -> Wait | Stop:
         """Make one connection, and read it to its end."""
@@ -417,13 +423,17 @@ class EventSource(Iterator[T], Generic[T]):
         answer = self._answer
         if answer is not None:
             answer.abort()
-        with suppress(ValueError):  # another thread is in it, and comes to its end
+        try:
             self._received.close()
-            self._session.closed()
+        except ValueError:  # another thread is in it, and comes to its end
+            return
+        self._session.closed()
 
     def _next(self) -> ServerSentEvent:
         if self._session.stop is not None:
             self.close()
+        if inspect.getgeneratorstate(self._received) == inspect.GEN_RUNNING:
+            raise UsageError("two threads ask one source for an event; give each its own")
         return next(self._received)
 
     def _run(self) -> Generator[ServerSentEvent, None, None]:
@@ -473,6 +483,8 @@ class EventSource(Iterator[T], Generic[T]):
             return session.lose(lost, time.monotonic())
 
     def _read(self, answer: Answer, read: Read) -> Generator[ServerSentEvent, None, None]:
+        if self._closing.is_set():  # while it connected, when there was nothing to abort
+            return
         decoder = self._session.decoder()
         with closing(answer.chunks(read.idle_s)) as chunks:
             for chunk in chunks:

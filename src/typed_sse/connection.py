@@ -18,6 +18,7 @@ from typed_sse.servers import Transport, let_go_after
 from typed_sse.sources import Outlet, Sendable, encode
 from typed_sse.stepping import Resumed, Stepped
 from typed_sse.wheel import wheel_of
+from typed_sse.wire import unended
 
 # What the ASGI specification says; Starlette's names for it are the same types.
 Message: TypeAlias = MutableMapping[str, Any]
@@ -502,7 +503,7 @@ class Connection:
         await self._put(b"")  # some servers keep the headers until there is a piece of a body
 
     async def _put_ping(self) -> None:
-        await self._put(encode(self._frames.ping()))
+        await self._put(unended(encode(self._frames.ping())))
 
     def _help(self, work: Callable[[], Awaitable[object]]) -> None:
         helper = self.loop.create_task(self._helping(work))

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from typed_sse.errors import InvalidField, UsageError
 from typed_sse.servers import when_it_shuts_down
-from typed_sse.wire import ServerSentEvent, checked_retry
+from typed_sse.wire import ServerSentEvent, checked_retry, unended
 
 RETRY_MS = (500, 3000)
 """The shortest and the longest time after which a reader is asked to come back, by default."""
@@ -190,7 +190,7 @@ class Drain:
 
 def farewell(retry_ms: tuple[int, int] = RETRY_MS) -> bytes:
     """Return the last frame of a stream whose reader is to come back, after a time of its own."""
-    return ServerSentEvent(retry=random.randint(*retry_ms)).encode()  # noqa: S311
+    return unended(ServerSentEvent(retry=random.randint(*retry_ms)).encode())  # noqa: S311
 
 
 def current_drain(loop: asyncio.AbstractEventLoop) -> Drain | None:

@@ -17,7 +17,8 @@ from typed_sse.errors import InvalidField, NotAStream
 from typed_sse.transport import Lost, Request, shown_url
 
 # What httpx2 reads wherever it runs; others depend on what is installed beside it.
-_CODINGS = frozenset(("", "identity", "gzip", "deflate", "x-gzip"))
+_CODINGS = frozenset(("", "identity", "gzip", "deflate"))
+_LONGEST_SAID = 200
 
 
 class _Answer:
@@ -53,7 +54,7 @@ class _Answer:
         except httpx2.ReadTimeout as error:
             raise Lost("idle", "nothing came for longer than the idle limit") from error
         except (httpx2.TransportError, httpx2.StreamError) as error:
-            raise Lost("cut", str(error) or type(error).__name__) from error
+            raise Lost("cut", _said(error)) from error
 
 
 class _AsyncHTTPX2Answer(_Answer):
@@ -136,7 +137,7 @@ def _sending() -> Generator[None]:
     """Turn httpx2's errors before an answer into what they say of the connection."""
     try:
         yield
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+    except httpx2.InvalidURL as error:
         raise InvalidField("url", "…", f"{error}; give http://… or https://…") from error
     except (httpx2.LocalProtocolError, UnicodeEncodeError) as error:
         raise InvalidField("headers", "…", f"they cannot be sent: {error}") from error
@@ -145,14 +146,16 @@ def _sending() -> Generator[None]:
         raise Lost("unreachable", detail) from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
         raise Lost("unreachable", _said(error), futile=_is_futile(error)) from error
-    except httpx2.TooManyRedirects as error:
+    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.DecodingError) as error:
+        # Of redirects: the client's own URL is one of http or https, and no stream is read here.
         raise Lost("unanswered", _said(error), futile=True) from error
     except httpx2.TransportError as error:
         raise Lost("unanswered", _said(error)) from error
 
 
 def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    # It may repeat what the peer has sent.
+    return repr(str(error) or type(error).__name__)[1:-1][:_LONGEST_SAID]
 
 
 def _is_futile(error: BaseException | None) -> bool:

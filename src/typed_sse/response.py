@@ -57,6 +57,9 @@ _JITTER = 0.1
 
 _HEADERS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
 
+# So many keep-alives may be missing before a reader takes the connection for dead.
+_IDLE_PINGS = 3
+
 _PING = ServerSentEvent(comment="ping")
 
 
@@ -108,7 +111,8 @@ class EventSourceResponse(Response):
         drain_grace: seconds that the source goes on after a drain has begun: 0 by default. It
             learns of it from the `Drain`, and may end by itself before.
         idle_limit: seconds of silence after which a reader may take the connection for dead; told
-            in the header `Stream-Idle-Limit`. Not told by default.
+            in the header `Stream-Idle-Limit`, which our clients heed. Three times `ping` by
+            default, and not told where that is off.
         limit: refuses the stream with 429 where too many are open.
         registry: where the stream is counted: `process_registry` by default.
 
@@ -173,6 +177,8 @@ class EventSourceResponse(Response):
         self._cleanup_timeout_s = _or_never("cleanup_timeout", cleanup_timeout)
         if idle_limit is not None:
             _check_idle_limit(idle_limit, ping)
+        elif ping:
+            idle_limit = _IDLE_PINGS * ping
         self._source = outlet_of(content)
         self._ping_message = ping_message_factory or _default_ping
         self._data_sender = data_sender_callable

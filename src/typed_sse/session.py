@@ -163,6 +163,8 @@ class Session(Generic[T]):
         if not is_sendable(self.last_event_id):
             reason = "it cannot be in a header: control characters, or too long"
             raise InvalidField("last_event_id", self.last_event_id, reason)
+        if isinstance(settings.terminal, str):
+            raise InvalidField("terminal", settings.terminal, "give a collection of names")
         terminal = {name for name, cls in classes.items() if cls.terminal} | {*settings.terminal}
         self.reconnector = Reconnector(
             settings.policy,
@@ -235,7 +237,7 @@ class Session(Generic[T]):
                 return SKIP
             raise
         except ValueError as error:
-            if self._skips_malformed:
+            if self._skips_malformed and name not in self._controls:  # a gap is always told
                 return SKIP
             raise MalformedPayload(name, _reason(error), message) from error
 
@@ -355,10 +357,10 @@ def _reason(error: ValueError) -> str:
 def _checked_url(url: str, params: Mapping[str, Scalar] | None) -> str:
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise InvalidField("url", url, str(error)) from None
+    except ValueError:  # whose text repeats the URL, with what is secret in it
+        raise InvalidField("url", shown_url(url), "it cannot be read as a URL") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InvalidField("url", url, "give an absolute one: http://… or https://…")
+        raise InvalidField("url", shown_url(url), "give an absolute one: http://… or https://…")
     if not params:
         return url
     given = {name: _parameter(value) for name, value in params.items()}

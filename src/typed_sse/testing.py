@@ -1,7 +1,8 @@
 """Testing of endless streams: a client without a server between, and a clock that does not wait.
 
 `open_stream` drives one request of any ASGI application in the test's own loop, event by event, and
-shows what a server would have seen. Under `VirtualTimeLoop` an hour of silence takes no time.
+shows what a server would have seen; `ASGITransport` puts the package's own client there. Under
+`VirtualTimeLoop` an hour of silence takes no time.
 `EngineContract` is the suite for whoever writes an engine, `FaultyEngine` goes wrong by a seed, for
 tests of what is built on engines. Knows ASGI and the events of this package; nothing of any
 framework, nor of a test runner.
@@ -22,7 +23,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar, overload
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from typed_sse.connection import Message, Send
 from typed_sse.contract import EngineContract as EngineContract
@@ -32,6 +33,8 @@ from typed_sse.contract.faults import Step as Step
 from typed_sse.contract.faults import seeds_told as seeds_told
 from typed_sse.errors import BrokenError, UsageError
 from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.reconnect import Loss
+from typed_sse.transport import Lost, Request
 from typed_sse.wire import Decoder, ServerSentEvent
 
 T = TypeVar("T")
@@ -262,8 +265,16 @@ def open_stream(
     given = {"host": "testserver"} | {k.lower(): v for k, v in (headers or {}).items()}
     if json is not None:
         given.setdefault("content-type", "application/json")
-    scope: dict[str, Any] = {
-        "type": type,
+    scope = _scope(method, raw_path, query, given) | {"type": type}
+    body = b"" if json is None else jsonlib.dumps(json).encode()
+    if events is None:
+        return OpenStream[ServerSentEvent](app, scope, body, lambda event: event)
+    return OpenStream[E](app, scope, body, events.decode)
+
+
+def _scope(method: str, raw_path: str, query: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "scheme": "http",
@@ -272,15 +283,154 @@ def open_stream(
         "raw_path": raw_path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         "client": ("127.0.0.1", 50000),
         "server": ("testserver", 80),
         "state": {},
     }
-    body = b"" if json is None else jsonlib.dumps(json).encode()
-    if events is None:
-        return OpenStream[ServerSentEvent](app, scope, body, lambda event: event)
-    return OpenStream[E](app, scope, body, events.decode)
+
+
+class ASGITransport:
+    """Carry the requests of an `AsyncEventSource` into an ASGI application of the same loop.
+
+    `AsyncEventSource("http://test/sse", Echo, client=ASGITransport(app))` reads what `app` streams,
+    without a server, also in virtual time; when its policy says so, it comes back with another
+    request. The application gets method, path, query, headers and body of the client's request, and
+    the URL's host and scheme. One that raises, or returns too early, is a lost connection:
+    `unanswered` before its head, `cut` behind it. A connection that the client leaves ends by an
+    `http.disconnect`.
+
+    Args:
+        app: any ASGI application; its lifespan is not run, see `running`.
+
+    Attributes:
+        raised: what the application has raised, in order, also after the client had left. A server
+            would log it.
+
+    Cancellation: the connection is left, and the application has returned when the client goes on.
+
+    Limits: an application that does not return after an `http.disconnect` holds the client up. A
+        send waits until the client has taken the one before; of one request everything is kept.
+        Redirects are not followed, nor are user and password of the URL, cookies or codings known:
+        a redirect is an answer that is no stream.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.raised: list[Exception] = []
+        self._app = app
+
+    async def send(self, request: Request, *, answer_within_s: float | None) -> "_ASGIAnswer":
+        """Send a request; see `typed_sse.transport.AsyncTransport`."""
+        url = urlsplit(request.url)
+        length = {} if request.body is None else {"content-length": str(len(request.body))}
+        headers = {"host": url.netloc.rpartition("@")[2], **length, **dict(request.headers)}
+        path, query = (quote(part, safe=_IN_URL) for part in (url.path or "/", url.query))
+        server = (url.hostname, url.port or {"http": 80, "https": 443}[url.scheme])
+        scope = _scope(request.method, path, query, headers) | {
+            "scheme": url.scheme,
+            "server": server,
+        }
+        stream = _HeldBack(self._app, scope, request.body or b"", lambda event: event)
+        answer = _ASGIAnswer(request.url, stream, self.raised)
+        try:
+            head = await stream.message(0, answer_within_s)
+        except TimeoutError:
+            await answer.aclose()
+            raise Lost("unanswered", f"no answer came within {answer_within_s:g} s") from None
+        except BaseException:
+            await answer.aclose()
+            raise
+        if head is None:
+            await answer.aclose()
+            raise answer.lost("unanswered")
+        return answer
+
+
+_IN_URL = "/%:@!$&'()*+,;=~?"
+
+
+class _HeldBack(OpenStream[ServerSentEvent]):
+    """A stream whose application may send the next message when the last one has been taken."""
+
+    _left = False
+
+    async def _send(self, message: Message) -> None:
+        await super()._send(message)
+        if not self._left:
+            self.pause()
+
+    def leave(self) -> None:
+        self._left = True
+        self.resume()
+        super().leave()
+
+    async def message(self, number: int, within_s: float | None) -> Message | None:
+        """Wait for the message of this number; `None` where the application ends without it.
+
+        Raises:
+            TimeoutError: it has not come within so many seconds.
+        """
+        async with asyncio.timeout(within_s):
+            while len(self.sent) <= number and not self.task.done():
+                self.resume()
+                self._news.clear()
+                await self._news.wait()
+        return self.sent[number] if number < len(self.sent) else None
+
+
+class _ASGIAnswer:
+    """What an application has answered; an `AsyncAnswer`."""
+
+    def __init__(self, url: str, stream: _HeldBack, raised: list[Exception]) -> None:
+        self.url = url
+        self._stream = stream
+        self._raised = raised
+
+    @property
+    def status(self) -> int:
+        return self._stream.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        joined: dict[str, str] = {}
+        for raw_name, raw_value in self._stream.start["headers"]:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        return joined
+
+    async def chunks(self, idle_s: float | None) -> AsyncGenerator[bytes, None]:
+        more = True
+        number = 0
+        while more:
+            number += 1
+            try:
+                message = await self._stream.message(number, idle_s)
+            except TimeoutError:
+                raise Lost("idle", f"nothing came for {idle_s:g} s") from None
+            if message is None:
+                raise self.lost("cut")
+            more = message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    def lost(self, how: Loss) -> Lost:
+        """Return what it is that the application has ended without the rest of its answer."""
+        error = self._error()
+        what = "has returned" if error is None else "raised"
+        lost = Lost(how, f"the application {what} before the end of its answer")
+        lost.__cause__ = error
+        return lost
+
+    def _error(self) -> BaseException | None:
+        task = self._stream.task
+        return None if task.cancelled() else task.exception()
+
+    async def aclose(self) -> None:
+        self._stream.leave()
+        await asyncio.wait({self._stream.task})
+        error = self._error()
+        if isinstance(error, Exception) and error not in self._raised:
+            self._raised.append(error)
 
 
 @asynccontextmanager

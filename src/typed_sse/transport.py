@@ -139,4 +139,6 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "the URL"
+    if not parts.netloc:  # whatever it is, it may be a password
+        return "the URL"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

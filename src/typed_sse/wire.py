@@ -138,6 +138,19 @@ def _lines(prefix: str, text: str) -> str:
     return f"{prefix}{text}\n"
 
 
+_COMMENTS_AND_RETRY = re.compile(rb"(?:(?::|retry:)[^\n]*\n)+\n")
+
+
+def unended(frame: bytes) -> bytes:
+    """Return a frame without its blank line, if all it has is comments and a `retry`.
+
+    They count as soon as their lines have ended. A blank line behind them ends no event either, but
+    several decoders take it for one, with empty data, once there was an id: httpx-sse, httpx2 and
+    the SDKs of OpenAI and Anthropic among them.
+    """
+    return frame[:-1] if _COMMENTS_AND_RETRY.fullmatch(frame) else frame
+
+
 def json_head(event: str) -> bytes:
     r"""Return the start of every frame of one event name: `event: …\ndata: `.
 

@@ -341,7 +341,7 @@ def test_a_keepalive_carries_a_stream_over_the_read_timeout_and_without_one_it_i
     cut.rest()
     assert cut.seen.endswith(b"data: first\n\n\r\n")
     wait_for(tmp_path / "closed-cut")
-    kept.until(b": ping\n\n", times=3)
+    kept.until(b": ping\n", times=3)
     read(app, "/say/kept/more").rest()
     kept.until(b"data: more\n\n")
 
@@ -592,7 +592,7 @@ def test_a_drain_ends_the_streams_behind_nginx_which_answers_502_until_somebody_
     reader.until(b"data: first\n\n")
     process.terminate()
     reader.rest()
-    assert re.search(rb"\r\nretry: \d+\n\n\r\n0\r\n\r\n$", reader.seen)
+    assert re.search(rb"\r\nretry: \d+\n\r\n0\r\n\r\n$", reader.seen)
     process.wait(LIMIT_S)
     assert read(url, "/stream/b").status == 502
 
