@@ -1095,7 +1095,7 @@ async def test_a_data_sender_that_fails_before_the_first_event_is_an_ordinary_er
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({}, "45"), ({"ping": 2}, "6"), ({"idle_limit": 60}, "60"), ({"ping": 0}, None)],
+    [({}, "45"), ({"ping": 2}, "6"), ({"idle_limit": 1e6 + 0.5}, "1000000.5"), ({"ping": 0}, None)],
 )
 async def test_the_idle_limit_is_told_in_a_header_and_is_three_keepalives_by_default(
     options: dict[str, float], told: str | None

@@ -77,7 +77,7 @@ class ReconnectPolicy:
     Attributes:
         base_delay_s: the first wait where the server has sent no `retry`: 1 second.
         max_delay_s: what a wait grows to: 30 seconds. What the server asks for may be longer.
-        jitter: how much of a wait is added at random at the most: half of it.
+        jitter: how much of a wait, the server's too, is added at random at the most: half of it.
         max_attempts: how many connections may fail in a row; `None`, the default, for no limit.
         settled_after_s: how long a connection without an event is open to count as one that works.
         answer_within_s: how long the answer's head may take: 60 seconds; `None` for no limit.
@@ -89,7 +89,8 @@ class ReconnectPolicy:
             and `unsent` for all others, as POST.
 
     Raises:
-        InvalidField: a number is negative, not finite, or `max_attempts` below 1.
+        InvalidField: a number is negative, more than an hour, or for the two limits on silence
+            more than a day; `max_attempts` is below 1, or `repeat` none of its words.
     """
 
     base_delay_s: float = 1.0
@@ -165,7 +166,7 @@ class Reconnector:
 
     Attributes:
         last_event_id: what the next connection resumes behind.
-        failures: how many connections in a row have brought nothing.
+        failures: how many connections have failed since the last event.
 
     Invariants:
     1. `failures` is 0 after an event, and grows by one with each `Wait`.
@@ -248,18 +249,14 @@ class Reconnector:
             self.failures = 0
 
     def may_repeat(self, *, unsent: bool = False) -> bool:
-        """Whether the request would be sent again if the connection were lost now.
+        """Whether the request would be sent again if the connection were lost now, attempts aside.
 
         Args:
             unsent: whether the server cannot have begun to work on it.
         """
-        match self._repeat:
-            case "always":
-                return True
-            case "resume":
-                return unsent or self._resumed_id() != ""
-            case "unsent":
-                return unsent
+        if unsent or self._repeat == "always":
+            return True
+        return self._repeat == "resume" and self._resumed_id() != ""
 
     def _resumed_id(self) -> str:
         # HTTP takes the space around a header's value off; an id of space alone is none.
@@ -285,7 +282,7 @@ class Reconnector:
 
 
 def is_sendable(id: str) -> bool:
-    """Whether an id can be in a header: no control characters, and not too long."""
+    """Whether an id can be in a header: it has UTF-8, no control character, and is not too long."""
     return _NOT_IN_HEADER.search(id) is None and len(id.encode("utf-8")) <= MAX_ID_BYTES
 
 

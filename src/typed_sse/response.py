@@ -194,7 +194,9 @@ class EventSourceResponse(Response):
         given = {name for name, _ in self.raw_headers}
         self.raw_headers += [header for header in _HEADERS if header[0] not in given]
         if idle_limit is not None:
-            self.headers.setdefault("stream-idle-limit", f"{idle_limit:g}")
+            # In plain decimals: clients read no exponent.
+            shown = f"{idle_limit:.3f}".rstrip("0").rstrip(".")
+            self.headers.setdefault("stream-idle-limit", shown)
 
     # Not a coroutine function itself: that is a coroutine less as long as the stream is open.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # CoroutineType, to it
