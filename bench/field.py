@@ -118,6 +118,20 @@ DECODERS = Field(
         *("launchdarkly-eventsource", "eventsource-parser", "node"),
     ),
 )
+TS_PARSERS = Field(
+    (
+        Rival("typed-sse", "typed-sse", "ts_parser", package=""),
+        Rival(
+            *("eventsource-parser", "eventsource-parser (Node)", "ts_parser"),
+            package="eventsource-parser",
+        ),
+        Rival(
+            *("eventsource-parser-list", "eventsource-parser, into a list", "ts_parser"),
+            package="eventsource-parser",
+        ),
+    ),
+    ("typed-sse", "eventsource-parser", "node"),
+)
 ENCODERS = Field(
     (
         Rival("typed-sse", "typed-sse", "encoders", package=""),
@@ -175,7 +189,7 @@ ENGINES = Field(
         *("nats-py", "nats-server"),
     ),
 )
-_FIELDS = (SERVERS, DECODERS, ENCODERS, FANOUT, ENGINES)
+_FIELDS = (SERVERS, DECODERS, TS_PARSERS, ENCODERS, FANOUT, ENGINES)
 _ALL = [rival for field in _FIELDS for rival in field.rivals]
 
 TITLES = {rival.name: rival.title for rival in _ALL}
