@@ -19,14 +19,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Route, expect
 
 from live.conftest import DEMO, served
+from live.test_page import served_again
 from typed_sse.channels import Channel, Hub
-from typed_sse.demo.room import Said
+from typed_sse.demo.room import Message, Said
 
 pytestmark = pytest.mark.live
 
 LIMIT_MS = 20_000
 LOST = re.compile(
-    r"Failed to load resource: .*(ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_|status of 503)"
+    r"Failed to load resource: .*(ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_|status of (410|503))"
 )
 STREAM = "**/room?*"
 
@@ -54,7 +55,7 @@ def joining(browser: Browser, url: str) -> Generator[tuple[BrowserContext, Join]
         room.get_by_label("Your name").fill(name)
         press(room, "Join")
         expect_fact(room, "state", "connected")
-        expect(fact(room, "worker")).to_have_text(re.compile(r"^\d+$"))
+        expect_fact(room, "worker", re.compile(r"^\d+$"))
         return room
 
     with browser.new_context(base_url=url) as context:
@@ -87,7 +88,7 @@ def fact(room: Locator, name: str) -> Locator:
     return room.locator(f"[data-part={name}]")
 
 
-def expect_fact(room: Locator, name: str, text: str) -> None:
+def expect_fact(room: Locator, name: str, text: str | re.Pattern[str]) -> None:
     expect(fact(room, name)).to_have_text(text)
 
 
@@ -125,7 +126,8 @@ def kept_away(room: Locator) -> Generator[None]:
 
 def cut(room: Locator) -> None:
     press(room, "Cut the connection")
-    expect_fact(room, "state", "reconnecting")
+    # The wait may be over by now.
+    expect_fact(room, "state", re.compile("^(retry in .* s: cut off|connecting)$"))
 
 
 def expect_nothing_missed(room: Locator) -> None:
@@ -169,7 +171,7 @@ def test_a_tab_that_is_cut_off_gets_the_20_messages_of_meanwhile_once(join: Join
     expect_nothing_missed(grace)
 
 
-def test_a_refusal_that_eventsource_gives_up_at_is_followed_by_another_try(join: Join) -> None:
+def test_a_refusal_for_now_is_followed_by_another_try(join: Join) -> None:
     def refuse(route: Route) -> None:
         route.fulfill(status=503)
 
@@ -185,6 +187,101 @@ def test_a_refusal_that_eventsource_gives_up_at_is_followed_by_another_try(join:
     expect_said(ada, "after the refusal")
     assert texts(ada)[-2:] == ["before the refusal", "after the refusal"]
     expect_nothing_missed(ada)
+
+
+def test_a_room_that_is_not_there_is_left(browser: Browser, demo: str) -> None:
+    with joining(browser, demo) as (_, join):
+        ada = join("Ada")
+
+        ada.page.route(STREAM, lambda route: route.fulfill(status=410))
+        press(ada, "Cut the connection")
+
+        expect_fact(ada, "state", "refused: 410")
+        expect(ada.get_by_role("button", name="Join")).to_be_enabled()
+        ada.page.unroute(STREAM)
+        press(ada, "Join")
+        expect_fact(ada, "state", "connected")
+
+
+def test_a_page_that_is_loaded_anew_goes_on_where_it_was_and_counts_on(join: Join) -> None:
+    ada, grace = join("Ada"), join("Grace")
+    press(grace, "Send 20")
+    expect_said(ada, "Round 1: 20 of 20")
+    received = int(fact(ada, "received").text_content() or "")
+
+    with kept_away(ada):
+        ada.page.reload()
+        press(grace, "Send 20")
+        expect_said(grace, "Round 2: 20 of 20")
+
+    expect_said(ada, "Round 2: 20 of 20")
+    assert texts(ada) == [f"Round 2: {number} of 20" for number in range(1, 21)]
+    expect_fact(ada, "received", str(received + 20))
+    expect(ada.locator("li.anew")).to_contain_text("The page was loaded anew.")
+    expect_nothing_missed(ada)
+
+
+COUNT_ON = """
+async () => {
+    const { Tally } = await import("/tally.js");
+    const before = new Tally();
+    before.add("ada", 1);
+    const after = new Tally(JSON.parse(JSON.stringify(before.counts)));
+    for (const number of [4, 4]) after.add("ada", number);
+    return [after.received, after.missed, after.twice];
+}
+"""
+
+
+def test_a_tally_that_goes_on_sees_what_is_missed_in_between(join: Join) -> None:
+    assert join("Ada").page.evaluate(COUNT_ON) == [3, 2, 1]
+
+
+def test_a_room_that_was_left_is_not_joined_by_loading_the_page_anew(join: Join) -> None:
+    ada = join("Ada")
+    press(ada, "Leave")
+    expect_fact(ada, "state", "left")
+
+    ada.page.reload()
+
+    expect_fact(ada, "state", "not joined")
+
+
+def test_a_tab_waits_for_a_killed_server_and_gets_what_was_said_in_the_meantime(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = f"sqlite:///{tmp_path / 'room.db'}"
+    monkeypatch.setenv("TYPED_SSE_URL", engine)
+    # One process, so that to kill it is to kill the server.
+    command = "-m uvicorn typed_sse.demo.app:app --port PORT"
+
+    async def say_20() -> None:
+        async with Hub(engine) as hub:
+            for number in range(2, 22):
+                said = Message(sender="a" * 16, number=number, name="Db", text=f"{number}")
+                await Channel("room", Said, hub=hub).publish(Said(said))
+
+    with served(command, tmp_path / "log") as (url, server), joining(browser, url) as (_, join):
+        ada = join("Ada")
+        first = {"sender": "a" * 16, "number": 1, "name": "Db", "text": "1"}
+        ada.page.request.post(f"{url}/room/messages", data=first)
+        expect_said(ada, "1")
+
+        server.kill()
+        expect(ada.locator("li.lost")).to_contain_text("Lost: cut off. The last id is")
+        expect_fact(ada, "state", re.compile(r"^retry in \d+\.\d s: no answer$"))
+        expect_fact(ada, "failures", re.compile("^[2-9]$"))
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, say_20()).result()
+        with served_again(command, url, tmp_path / "again"):
+            expect_said(ada, "21")
+
+            assert texts(ada) == [str(number) for number in range(1, 22)]
+            expect_fact(ada, "state", "connected")
+            expect_fact(ada, "cuts", "1")
+            expect_fact(ada, "failures", "0")
+            expect_fact(ada, "wait", re.compile(r"^\d+\.\d s$"))
+            expect_nothing_missed(ada)
 
 
 def test_with_two_workers_a_cut_and_a_killed_worker_cost_nothing(

@@ -41,7 +41,7 @@ export interface StreamState {
 export interface IdStorage {
   /** Called once, when the stream is made. */
   load(): string | null;
-  /** Called when the consumer is done with an event. */
+  /** Called with a new id, once the consumer is done with its event. */
   save(id: string): void;
 }
 

@@ -11,6 +11,8 @@
  * @property {string} yields The type of its events, as the server's source has it.
  * @property {{ name: string, label: string, type: "text" | "number", value: string }} field
  * @property {"progress" | "answer"} [view] What else is shown of its events.
+ * @property {readonly string[]} [terminal] The names of its last events; without one it is endless.
+ * @property {import("./typed-sse.js").ReconnectPolicy} [policy]
  */
 
 /** @type {Stream["field"]} */
@@ -50,6 +52,9 @@ export const STREAMS = [
     yields: "Progress | Finished",
     field: { name: "steps", label: "Steps", type: "number", value: "20" },
     view: "progress",
+    terminal: ["finished"],
+    // Although it is a GET: asked again, the server would begin another job.
+    policy: { repeat: "unsent" },
   },
   {
     method: "POST",
@@ -61,5 +66,6 @@ export const STREAMS = [
     yields: "Token | Done",
     field: { name: "prompt", label: "Prompt", type: "text", value: "What is an event stream?" },
     view: "answer",
+    terminal: ["done"],
   },
 ];

@@ -26,22 +26,24 @@ export class EventTable {
   }
 
   /**
-   * @param {import("./docs/events/sse.js").StreamEvent} event
+   * @param {{ event: string, data: string, id: string }} event
    * @param {number} sinceMs The time since the event before, or since the request.
+   * @param {boolean} again Whether it is the first of another connection.
    */
-  add(event, sinceMs) {
-    const tag = textElement("span", "tag", event.name);
-    tag.dataset.event = event.name;
+  add({ event, data: text, id }, sinceMs, again) {
+    const tag = textElement("span", "tag", event);
+    tag.dataset.event = event;
     const data = document.createElement("td");
     data.className = "data";
-    data.append(...laidOut(event.data));
+    data.append(...laidOut(text));
     const name = document.createElement("td");
     name.append(tag);
     const row = document.createElement("tr");
+    row.classList.toggle("again", again);
     row.append(
       name,
       data,
-      textElement("td", "id", event.id),
+      textElement("td", "id", id),
       textElement("td", "since", duration(sinceMs)),
     );
     this.#body.append(row);

@@ -1,21 +1,20 @@
 /**
  * One stream on the page: its field, its buttons, its state, and what has come of it.
  *
- * Owns the one connection of its stream and shows it; how bytes are fetched, parsed and laid out is
- * known elsewhere.
+ * Owns the stream and shows it; how it is read, and when it is read again, is known elsewhere.
  */
 
-import { readStream } from "./docs/events/connection.js";
 import { copy } from "./docs/events/copy.js";
 import { curlCommand } from "./docs/events/curl.js";
 import { Rate } from "./docs/events/meter.js";
-import { EventStreamParser, EventTooLarge } from "./docs/events/sse.js";
 import { tieTabs } from "./docs/events/tabs.js";
 import { clone, part } from "./docs/events/template.js";
 import { BoundedText, counted, laidOut, rateText } from "./docs/events/text.js";
 import { EventTable } from "./log.js";
-import { requestFor } from "./request.js";
+import { forCurl, requestFor } from "./request.js";
+import { EventStream, NotAStream, TypedSSEError } from "./typed-sse.js";
 import { VIEWS } from "./views.js";
+import { endOf, waitText } from "./words.js";
 
 const MAX_EVENT_CHARS = 1024 * 1024;
 const RATE_REFRESH_MS = 1000;
@@ -25,8 +24,8 @@ const ERROR_EVENT = "stream.error";
  * Shows one stream.
  *
  * Invariants:
- * 1. `#connection` is set from a connect until its outcome is shown, and only then; so there is at
- *    most one reader.
+ * 1. `#reading` is set from a connect until its outcome is shown, and only then; so there is at most
+ *    one reader.
  * 2. The rate's timer runs exactly as long.
  */
 export class Panel {
@@ -35,8 +34,8 @@ export class Panel {
 
   #stream;
   #view;
-  /** @type {AbortController | undefined} */
-  #connection = undefined;
+  /** @type {EventStream | undefined} */
+  #reading = undefined;
 
   #field = part(this.root, "field", HTMLInputElement);
   #connectButton = part(this.root, "connect", HTMLButtonElement);
@@ -51,6 +50,9 @@ export class Panel {
   #rate = new Rate();
   #eventCount = 0;
   #byteCount = 0;
+  #connections = 0;
+  /** Whether the next event is the first of another connection. */
+  #again = false;
   #lastMs = 0;
   /** What the stream has said of its failure. */
   #failure = "";
@@ -69,63 +71,71 @@ export class Panel {
 
   /** Open the stream with what the field holds, unless it is open. */
   async connect() {
-    if (this.#connection) return;
-    this.#connection = new AbortController();
+    if (this.#reading) return;
     this.#clear();
-    this.#showState("connecting", "connecting");
+    const { terminal = [], policy = {} } = this.#stream;
+    const { url, ...sent } = this.#request();
+    this.#reading = new EventStream(url, {
+      ...sent,
+      terminal,
+      policy,
+      maxEventChars: MAX_EVENT_CHARS,
+      parse: (text) => text, // the table shows the data as it came
+      fetch: (request) => this.#fetch(request),
+      onState: (state) => this.#changed(state),
+    });
+    this.#reading.on("*", (event) => this.#take(event));
     const refresh = setInterval(() => this.#showCounts(), RATE_REFRESH_MS);
     try {
-      await this.#read(this.#connection.signal);
+      await this.#reading.start();
+    } catch (error) {
+      // What is wrong with the stream, `#changed` has shown.
+      if (!(error instanceof TypedSSEError)) throw error;
     } finally {
       clearInterval(refresh);
       this.#showCounts();
-      this.#connection = undefined;
+      this.#reading = undefined;
     }
   }
 
   /** Close the stream, if it is open. */
   stop() {
-    this.#connection?.abort();
+    this.#reading?.close();
   }
 
-  /** @param {AbortSignal} signal */
-  async #read(signal) {
-    const parser = new EventStreamParser((event) => this.#take(event), {
-      maxEventChars: MAX_EVENT_CHARS,
-    });
+  /**
+   * Send a request, and show the bytes of its answer on their way to the parser.
+   *
+   * @param {Request} request
+   */
+  async #fetch(request) {
+    const answer = await fetch(request);
     // With the BOM, if there is one: the raw view leaves nothing out.
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-    let open = false;
-    try {
-      const outcome = await readStream(this.#request(), signal, {
-        onOpen: () => {
-          open = true;
-          this.#showState("open", "open");
-        },
-        onBytes: (bytes) => {
-          this.#byteCount += bytes.length;
-          this.#raw.append(decoder.decode(bytes, { stream: true }));
-          if (open) parser.push(bytes);
-          this.#showCounts();
-        },
-      });
-      this.#showOutcome(outcome);
-    } catch (error) {
-      if (!(error instanceof EventTooLarge)) throw error;
-      this.#showState("failed", `given up: ${error.message}`);
-    }
+    /** @type {TransformStream<Uint8Array, Uint8Array>} */
+    const tap = new TransformStream({
+      transform: (bytes, next) => {
+        this.#byteCount += bytes.length;
+        this.#raw.append(decoder.decode(bytes, { stream: true }));
+        this.#showCounts();
+        next.enqueue(bytes);
+      },
+    });
+    return new Response(answer.body?.pipeThrough(tap), answer);
   }
 
-  /** @param {import("./docs/events/sse.js").StreamEvent} event */
-  #take(event) {
+  /** @param {import("./typed-sse.js").AnyEvent} event */
+  #take({ event, data, id = "" }) {
     const nowMs = performance.now();
-    this.#events.add(event, nowMs - this.#lastMs);
+    const text = String(data);
+    this.#events.add({ event, data: text, id }, nowMs - this.#lastMs, this.#again);
+    this.#again = false;
     this.#lastMs = nowMs;
     this.#rate.add(nowMs);
     this.#eventCount += 1;
-    const data = parsed(event.data);
-    if (event.name === ERROR_EVENT) this.#failure = String(data?.message);
-    this.#view?.show(event.name, data);
+    const value = parsed(text);
+    if (event === ERROR_EVENT) this.#failure = String(value?.message);
+    this.#view?.show(event, value);
   }
 
   #request() {
@@ -140,43 +150,50 @@ export class Panel {
     this.#rate = new Rate();
     this.#eventCount = 0;
     this.#byteCount = 0;
+    this.#connections = 0;
     this.#lastMs = performance.now();
     this.#failure = "";
     this.#showCounts();
   }
 
-  /** @param {import("./docs/events/connection.js").Outcome} outcome */
-  #showOutcome(outcome) {
-    switch (outcome.kind) {
-      case "ended":
-        if (this.#failure) this.#showState("failed", `failed: ${this.#failure}`);
-        else this.#showState("ended", "ended by the server");
+  /** @param {import("./typed-sse.js").StreamState} state */
+  #changed(state) {
+    switch (state.state) {
+      case "connecting":
+        this.#showState("connecting", "connecting");
         break;
-      case "stopped":
-        this.#showState("idle", "stopped");
+      case "open":
+        this.#connections += 1;
+        this.#again = this.#connections > 1;
+        this.#showState("open", "open");
         break;
-      case "lost":
-        this.#showState("failed", "connection lost");
+      case "waiting":
+        this.root.style.setProperty("--wait", `${state.delayMs ?? 0}ms`);
+        this.#showState("waiting", waitText(state));
         break;
-      case "unreachable":
-        this.#showState("failed", "server not reached");
-        break;
-      case "refused":
-        this.#showState("failed", `refused: ${outcome.status} ${outcome.reason}`.trimEnd());
-        this.#refusal.replaceChildren(...laidOut(outcome.body || "The answer has no body."));
-        this.#refusal.hidden = false;
+      case "closed":
+        this.#showEnd(state);
         break;
     }
   }
 
+  /** @param {import("./typed-sse.js").StreamState} state */
+  #showEnd(state) {
+    const { kind, text } = endOf(state, "stopped");
+    this.#showState(kind, this.#failure ? `${text}: ${this.#failure}` : text);
+    if (!(state.error instanceof NotAStream)) return;
+    this.#refusal.replaceChildren(...laidOut(state.error.start || "The answer has no body."));
+    this.#refusal.hidden = false;
+  }
+
   /**
-   * @param {"idle" | "connecting" | "open" | "ended" | "failed"} kind
+   * @param {"idle" | "connecting" | "open" | "waiting" | "ended" | "failed"} kind
    * @param {string} text
    */
   #showState(kind, text) {
     this.root.dataset.state = kind;
     this.#state.textContent = text;
-    const busy = kind === "connecting" || kind === "open";
+    const busy = ["connecting", "open", "waiting"].includes(kind);
     const [on, off] = busy
       ? [this.#stopButton, this.#connectButton]
       : [this.#connectButton, this.#stopButton];
@@ -195,11 +212,12 @@ export class Panel {
       shown < this.#eventCount ? `${events} (last ${shown} shown)` : events,
       this.#raw.dropped ? `${bytes} (last 64 Ki shown)` : bytes,
       ...(rate === undefined ? [] : [rateText(rate)]),
+      ...(this.#connections > 1 ? [counted(this.#connections, "connection")] : []),
     ].join(" · ");
   }
 
   #showCurl() {
-    this.#curl.textContent = curlCommand(this.#request());
+    this.#curl.textContent = curlCommand(forCurl(this.#request()));
   }
 
   #describe() {

@@ -1,38 +1,54 @@
 /**
  * The room on the page: who says what, and whether anything was missed or came twice.
  *
- * Owns one native EventSource. What that does by itself, reconnecting with the last id, is left to
- * it; only where it has given up is another one made.
+ * Owns one stream, and shows what it says of itself; when to come back, and behind which id, is the
+ * stream's to know.
  */
 
 import { part } from "./docs/events/template.js";
 import { textElement } from "./docs/events/text.js";
 import { Outbox } from "./outbox.js";
 import { randomHex } from "./random.js";
+import { endStay, keepStay, keptStay } from "./stay.js";
 import { Tally } from "./tally.js";
+import { EventStream, TypedSSEError } from "./typed-sse.js";
+import { endOf, secondsText, waitText, why } from "./words.js";
 
 const SHOWN = 500;
 const AT_ONCE = 20;
-const RETRY_MS = 3000;
 // So many messages from before are shown to who joins.
 const START = "-50";
+const MISSING = {
+  evicted: "they are not kept any more",
+  reset: "the room is another one",
+  overflow: "this tab was too slow",
+};
 const NAMES = ["Ada", "Alan", "Barbara", "Edsger", "Grace", "Hedy", "Radia", "Vint"];
 
 /**
+ * The events of the room, as `typed-sse types` writes them.
+ *
+ * @typedef {{ pid: number }} Worker
+ * @typedef {{ sender: string, number: number, name: string, text: string }} Message
+ * @typedef {{ reason: keyof typeof MISSING }} Gap
+ * @typedef {{ event: "served", data: Worker }
+ *   | { event: "said", data: Message }
+ *   | { event: "stream.gap", data: Gap }} RoomEvent
+ */
+
+/**
  * Invariants:
- * 1. `#source` or `#retry` is set from `join` to `leave`, never both.
- * 2. `#lastId` is the id of the last event shown, as the browser sends it when it comes back.
+ * 1. `#stream` is set from `join` until it is closed: by `leave`, or by a server that has no room.
+ * 2. The tab's stay is kept just as long, with what was counted up to its id.
  */
 export class Room {
   #root;
-  /** @type {EventSource | undefined} */
-  #source = undefined;
-  /** @type {number | undefined} */
-  #retry = undefined;
+  /** @type {EventStream<RoomEvent> | undefined} */
+  #stream = undefined;
   #reader = randomHex(16);
-  #lastId = "";
   #gaps = 0;
   #cuts = 0;
+  #failures = 0;
   #robots = 0;
   #tally = new Tally();
   #outbox = new Outbox((trouble) => {
@@ -65,94 +81,116 @@ export class Room {
     this.#listen();
     this.#showState("idle", "not joined");
     this.#showFacts();
+    const stay = keptStay();
+    if (stay === undefined) return;
+    this.#name.value = stay.name;
+    this.join();
+    this.#mark("anew", `The page was loaded anew. The stream goes on behind ${stay.id}.`);
   }
 
+  /** Join, or go on where this tab was before the page was loaded anew. */
   join() {
-    if (this.#source ?? this.#retry) return;
+    if (this.#stream) return;
+    const stay = keptStay();
     this.#log.replaceChildren();
-    this.#tally = new Tally();
-    this.#gaps = this.#cuts = 0;
-    this.#lastId = "";
+    this.#tally = new Tally(stay?.counts);
+    this.#gaps = stay?.gaps ?? 0;
+    this.#cuts = 0;
     this.#show("worker", "–");
-    this.#showFacts();
-    this.#showState("connecting", "joining");
-    this.#connect();
+    this.#show("wait", "–");
+    const url = new URL("room", location.href);
+    url.searchParams.set("reader", this.#reader);
+    // Only for a connection without a last id, as the first one; the header wins where there is one.
+    url.searchParams.set("last_event_id", START);
+    /** @type {EventStream<RoomEvent>} */
+    const stream = new EventStream(url, {
+      storage: { load: () => stay?.id ?? null, save: (id) => this.#keep(id) },
+      onState: (state) => this.#changed(state),
+    });
+    stream.on("served", ({ data }) => this.#served(data));
+    stream.on("said", ({ data }) => this.#said(data));
+    stream.on("stream.gap", ({ data }) => this.#gap(data));
+    stream.on("*", () => {
+      this.#failures = 0;
+      this.#showFacts();
+    });
+    this.#stream = stream;
+    stream.start().catch((error) => {
+      // What is wrong with the stream, `#changed` has shown.
+      if (!(error instanceof TypedSSEError)) throw error;
+    });
   }
 
   leave() {
-    this.#source?.close();
-    clearTimeout(this.#retry);
-    this.#source = this.#retry = undefined;
-    this.#showState("idle", "left");
+    this.#stream?.close();
   }
 
-  #connect() {
-    const url = new URL("room", location.href);
-    url.searchParams.set("reader", this.#reader);
-    // Only for the first connection: the header of one that comes back has the newer id.
-    url.searchParams.set("last_event_id", this.#lastId || START);
-    const source = new EventSource(url);
-    this.#retry = undefined;
-    this.#source = source;
-    source.addEventListener("open", () => this.#showState("open", "connected"));
-    source.addEventListener("error", () => this.#failed(source));
-    /** @type {[string, (data: Record<string, unknown>) => void][]} */
-    const shown = [
-      ["served", (data) => this.#served(data)],
-      ["said", (data) => this.#said(data)],
-      ["stream.gap", (data) => this.#gap(data)],
-    ];
-    for (const [name, show] of shown) {
-      source.addEventListener(name, (event) => {
-        // Before its first event with an id, a new EventSource knows less than this page.
-        this.#lastId = event.lastEventId || this.#lastId;
-        show(JSON.parse(event.data));
-        this.#showFacts();
-      });
+  /** @param {string} id */
+  #keep(id) {
+    const { counts } = this.#tally;
+    keepStay({ name: this.#name.value, id, counts, gaps: this.#gaps });
+  }
+
+  /** @param {import("./typed-sse.js").StreamState} state */
+  #changed(state) {
+    this.#failures = state.failures;
+    switch (state.state) {
+      case "connecting":
+        this.#showState("connecting", "connecting");
+        break;
+      case "open":
+        this.#showState("open", "connected");
+        break;
+      case "waiting":
+        this.#lost(state);
+        this.#showState("waiting", waitText(state));
+        break;
+      case "closed":
+        this.#stream = undefined;
+        endStay();
+        this.#showState("idle", endOf(state, "left").text);
+        break;
     }
+    this.#showFacts();
   }
 
-  /** @param {EventSource} source */
-  #failed(source) {
-    if (source !== this.#source) return;
-    if (this.#root.dataset.state === "open") {
-      this.#cuts += 1;
-      this.#show("worker", "–");
-      this.#mark("lost", `Connection lost. The last id is ${this.#lastId || "not known yet"}.`);
-      this.#showFacts();
+  /** @param {import("./typed-sse.js").StreamState} state */
+  #lost({ reason, delayMs }) {
+    if (delayMs !== undefined) {
+      this.#show("wait", secondsText(delayMs));
+      this.#root.style.setProperty("--wait", `${delayMs}ms`);
     }
-    this.#showState("connecting", "reconnecting");
-    if (source.readyState !== EventSource.CLOSED) return;
-    this.#source = undefined;
-    this.#retry = setTimeout(() => this.#connect(), RETRY_MS);
+    if (this.#root.dataset.state !== "open") return;
+    this.#cuts += 1;
+    this.#show("worker", "–");
+    const id = this.#stream?.lastEventId || "not known yet";
+    this.#mark("lost", `Lost: ${why(reason)}. The last id is ${id}.`);
   }
 
-  /** @param {Record<string, unknown>} data */
+  /** @param {Worker} data */
   #served({ pid }) {
     this.#show("worker", String(pid));
-    this.#mark("back", `Connected to worker ${String(pid)}.`);
+    this.#mark("back", `Connected to worker ${pid}.`);
   }
 
-  /** @param {Record<string, unknown>} data */
+  /** @param {Message} data */
   #said({ sender, number, name, text }) {
-    this.#tally.add(String(sender), Number(number));
+    this.#tally.add(sender, number);
     const row = document.createElement("li");
-    const tag = textElement("span", "tag", String(name));
-    tag.style.setProperty("--hue", String(Number.parseInt(String(sender).slice(0, 4), 16) % 360));
-    row.append(tag, textElement("span", "text", String(text)));
-    row.append(textElement("span", "number", `#${String(number)}`));
+    const tag = textElement("span", "tag", name);
+    tag.style.setProperty("--hue", String(Number.parseInt(sender.slice(0, 4), 16) % 360));
+    row.append(tag, textElement("span", "text", text));
+    row.append(textElement("span", "number", `#${number}`));
     if (sender === this.#outbox.sender) row.className = "own";
     this.#add(row);
   }
 
-  /** @param {Record<string, unknown>} data */
+  /** @param {Gap} data */
   #gap({ reason }) {
     this.#gaps += 1;
     // Another log may have the same messages again, or none of them.
     if (reason === "reset") this.#tally.forget();
-    const why = { evicted: "they are not kept any more", reset: "the room is another one" };
-    const known = why[/** @type {keyof typeof why} */ (reason)] ?? String(reason);
-    this.#mark("gap", `stream.gap: messages are missing here; ${known}.`);
+    this.#mark("gap", `stream.gap: messages are missing here; ${MISSING[reason]}.`);
   }
 
   /**
@@ -177,12 +215,13 @@ export class Room {
       twice,
       gaps: this.#gaps,
       cuts: this.#cuts,
+      failures: this.#failures,
     })) {
       this.#show(name, count.toLocaleString("en"));
     }
     part(this.#root, "missed", HTMLElement).classList.toggle("wrong", missed > 0);
     part(this.#root, "twice", HTMLElement).classList.toggle("wrong", twice > 0);
-    this.#show("last-id", this.#lastId || "–");
+    if (this.#stream) this.#show("last-id", this.#stream.lastEventId || "–");
   }
 
   /**
@@ -194,7 +233,7 @@ export class Room {
   }
 
   /**
-   * @param {"idle" | "connecting" | "open"} kind
+   * @param {"idle" | "connecting" | "open" | "waiting"} kind
    * @param {string} text
    */
   #showState(kind, text) {

@@ -1,10 +1,18 @@
 /**
  * Counts what was missed and what came twice, by the numbers that each sender gives its messages.
  *
- * Knows numbers; trusts neither the server nor the browser, and shows nothing.
+ * Knows numbers; trusts neither the server nor the client, and shows nothing.
  */
 
 const MAX_SENDERS = 1000;
+
+/**
+ * @typedef {object} Counts What a tally can go on from.
+ * @property {number} received
+ * @property {number} missed
+ * @property {number} twice
+ * @property {[sender: string, number: number][]} last
+ */
 
 /** The count of one reader, since it has joined. */
 export class Tally {
@@ -14,6 +22,20 @@ export class Tally {
 
   /** @type {Map<string, number>} The last number of each sender, the one heard of latest at the end. */
   #last = new Map();
+
+  /** @param {Counts} [counts] Where it goes on; from nothing by default. */
+  constructor(counts) {
+    if (counts === undefined) return;
+    const { received, missed, twice, last } = counts;
+    Object.assign(this, { received, missed, twice });
+    this.#last = new Map(last);
+  }
+
+  /** @returns {Counts} */
+  get counts() {
+    const { received, missed, twice } = this;
+    return { received, missed, twice, last: [...this.#last] };
+  }
 
   /**
    * Count a message; of each sender, the first one tells only where its numbers start.
