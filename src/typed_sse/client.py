@@ -1,29 +1,29 @@
-"""EventSource and AsyncEventSource: typed events from a URL, over as many connections as it takes.
+"""AsyncEventSource: typed events from a URL, over as many connections as it takes.
 
-Two thin shells around a `Session`: they carry its requests and its bytes, wait as long as they are
-told, and hand on its events. Knows httpx2 as what may be given to it, and threads or tasks; nothing
-of policies.
+A thin shell around a `Session`: it carries its requests and its bytes, waits as long as it is told,
+and hands on its events. Its twin for threads, `EventSource`, is offered here too. Knows httpx2 as
+what may be given to it, and tasks; nothing of policies.
 """
 
 import asyncio
 import inspect
-import threading
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast, overload
 
 import httpx2
 from typing_extensions import TypeForm, Unpack
 
-from typed_sse.errors import BrokenError, InvalidField, NotAStream, UsageError
+from typed_sse.client_sync import EventSource
+from typed_sse.errors import BrokenError, NotAStream, UsageError
 from typed_sse.events import BaseEvent, EventUnion
-from typed_sse.over_httpx2 import HTTPX2, AsyncHTTPX2, own_tls
+from typed_sse.over_httpx2 import AsyncHTTPX2, own_tls
 from typed_sse.reconnect import Connect, Read, ReconnectPolicy, Stop, Wait
 from typed_sse.session import (
     START_BYTES,
+    START_S,
     ClientState,
     Headers,
     Options,
@@ -33,13 +33,10 @@ from typed_sse.session import (
     session_of,
     waiting,
 )
-from typed_sse.transport import Answer, AsyncAnswer, AsyncTransport, Lost, Transport
+from typed_sse.transport import AsyncAnswer, AsyncTransport, Lost
 from typed_sse.wire import ServerSentEvent
 
 __all__ = ["AsyncEventSource", "ClientState", "EventSource", "ReconnectPolicy"]
-
-# So long may the start of an answer that is no stream take, before the error goes without it.
-_START_S = 5.0
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -102,15 +99,28 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
     Ordering: events come in the order of the wire, each once; one task asks at a time.
 
     Limits: what is read ahead is one chunk, 64 KiB with httpx2, and the event that has begun in it.
-        A compressed chunk is taken apart whole, to a thousand times its size. A task a source,
-        which `aclose` ends.
+        A compressed chunk is taken apart whole, to a thousand times its size, and the body of a
+        redirect is read whole. A task a source, which `aclose` ends; a source that is dropped
+        while it is open is complained of by asyncio.
     """
 
+    # One overload for each form of `events`: to mypy, `Token | Done` is a union only where nothing
+    # but a TypeForm is expected.
     @overload
     def __init__(
         self: "AsyncEventSource[E]",
         url: str,
-        events: TypeForm[E] | EventUnion[E],
+        events: EventUnion[E],
+        *,
+        unknown: Literal["raise", "skip"] = "raise",
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncEventSource[E]",
+        url: str,
+        events: TypeForm[E],
         *,
         unknown: Literal["raise", "skip"] = "raise",
         client: httpx2.AsyncClient | AsyncTransport | None = None,
@@ -120,7 +130,17 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
     def __init__(
         self: "AsyncEventSource[E | ServerSentEvent]",
         url: str,
-        events: TypeForm[E] | EventUnion[E],
+        events: EventUnion[E],
+        *,
+        unknown: Literal["yield"],
+        client: httpx2.AsyncClient | AsyncTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncEventSource[E | ServerSentEvent]",
+        url: str,
+        events: TypeForm[E],
         *,
         unknown: Literal["yield"],
         client: httpx2.AsyncClient | AsyncTransport | None = None,
@@ -183,7 +203,9 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
 
     async def __anext__(self) -> T:
         while True:
-            got = self._session.take(await self._next())
+            if not self._ready or self._session.stop is not None:
+                await self._more()
+            got = self._session.take(self._ready.popleft())
             if not isinstance(got, Skip):
                 return got
 
@@ -193,10 +215,12 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         Raises what iterating the source raises of the connection.
         """
         while True:
-            try:
-                message = await self._next()
-            except StopAsyncIteration:
-                return
+            if not self._ready or self._session.stop is not None:
+                try:
+                    await self._more()
+                except StopAsyncIteration:
+                    return
+            message = self._ready.popleft()
             self._session.note(message)
             yield message
 
@@ -214,16 +238,13 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         finally:
             self._session.closed()
 
-    async def _next(self) -> ServerSentEvent:
-        if self._session.stop is not None:
-            self._ready.clear()  # what came behind the last event, in its chunk
-        return self._ready.popleft() if self._ready else await self._more()
-
-    async def _more(self) -> ServerSentEvent:
-        """Wait for the next event; raise `StopAsyncIteration` at the end, and what ended it."""
+    async def _more(self) -> None:
+        """Wait until an event is ready; raise what ended it, or `StopAsyncIteration`."""
         if self._asking:
             raise UsageError("two tasks ask one source for an event; give each a source of its own")
         self._asking = True
+        if self._session.stop is not None:
+            self._ready.clear()  # what came behind the last event, in its chunk
         try:
             while not self._ready:
                 if self._session.stop is not None or self._over:
@@ -238,7 +259,6 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
                 if self._task is None:  # an eager task has news before it is here
                     self._task = asyncio.create_task(self._run())
                 await self._news.wait()
-            return self._ready.popleft()
         finally:
             self._asking = False
 
@@ -319,216 +339,13 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         return AsyncHTTPX2(self._own)
 
 
-class EventSource(Iterator[T], Generic[T]):
-    """What `AsyncEventSource` is, for threads: the same arguments, with `httpx2.Client`.
-
-    `with EventSource(url, Token | Done) as source: for event in source: …`. Everything happens in
-    the thread that asks for an event; `close` may be called by any other, and ends its wait.
-    `headers` may be a function, but no coroutine function. A `KeyboardInterrupt` closes the
-    connection.
-
-    Limits: a connection that is being made, while another thread closes the source, is given up
-        after the time limit for an answer at the latest.
-    """
-
-    @overload
-    def __init__(
-        self: "EventSource[E]",
-        url: str,
-        events: TypeForm[E] | EventUnion[E],
-        *,
-        unknown: Literal["raise", "skip"] = "raise",
-        client: httpx2.Client | Transport | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: "EventSource[E | ServerSentEvent]",
-        url: str,
-        events: TypeForm[E] | EventUnion[E],
-        *,
-        unknown: Literal["yield"],
-        client: httpx2.Client | Transport | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: "EventSource[U]",
-        url: str,
-        *,
-        decode: Callable[[ServerSentEvent], U],
-        client: httpx2.Client | Transport | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: "EventSource[ServerSentEvent]",
-        url: str,
-        *,
-        client: httpx2.Client | Transport | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
-    def __init__(
-        self,
-        url: str,
-        events: object = None,
-        *,
-        decode: Callable[[ServerSentEvent], object] | None = None,
-        unknown: Unknown = "raise",
-        client: httpx2.Client | Transport | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        self._session = cast("Session[T]", session_of(url, events, decode, unknown, options))
-        self._own: httpx2.Client | None = None
-        self._transport = HTTPX2(client) if isinstance(client, httpx2.Client) else client
-        self._answer: Answer | None = None
-        self._closing = threading.Event()
-        self._received = self._run()
-
-    @property
-    def last_event_id(self) -> str:
-        """The last id up to the event that was yielded last; `""` where there is none."""
-        return self._session.last_event_id
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __next__(self) -> T:
-        while True:
-            got = self._session.take(self._next())
-            if not isinstance(got, Skip):
-                return got
-
-    def messages(self) -> Generator[ServerSentEvent, None, None]:
-        """Yield the events as they come; see `AsyncEventSource.messages`."""
-        while True:
-            try:
-                message = self._next()
-            except StopIteration:
-                return
-            self._session.note(message)
-            yield message
-
-    def close(self) -> None:
-        """Close the connection and end the iteration, also of another thread that waits for it."""
-        self._closing.set()
-        answer = self._answer
-        if answer is not None:
-            answer.abort()
-        try:
-            self._received.close()
-        except ValueError:  # another thread is in it, and comes to its end
-            return
-        self._session.closed()
-
-    def _next(self) -> ServerSentEvent:
-        if self._session.stop is not None:
-            self.close()
-        if inspect.getgeneratorstate(self._received) == inspect.GEN_RUNNING:
-            raise UsageError("two threads ask one source for an event; give each its own")
-        return next(self._received)
-
-    def _run(self) -> Generator[ServerSentEvent, None, None]:
-        """Connect, read and wait, as the reconnector says."""
-        session = self._session
-        try:
-            decision: Connect | Wait | Stop = session.reconnector.connect()
-            while not isinstance(decision, Stop) and not self._closing.is_set():
-                if isinstance(decision, Connect):
-                    decision = yield from self._attempt(decision)
-                else:
-                    session.now(waiting(decision))
-                    self._closing.wait(decision.delay_s)
-                    decision = session.reconnector.connect()
-            if isinstance(decision, Stop) and not self._closing.is_set():
-                error = session.error_of(decision)
-                if error is not None:
-                    raise error
-        finally:
-            if self._own is not None:
-                self._own.close()
-            session.closed()
-
-    def _attempt(self, connect: Connect) -> Generator[ServerSentEvent, None, Wait | Stop]:
-        """Make one connection, and read it to its end."""
-        session = self._session
-        session.now(ClientState("connecting", failures=session.reconnector.failures))
-        try:
-            request = session.request(connect, self._headers())
-            transport = self._transport or self._own_transport()
-            answer = transport.send(request, answer_within_s=connect.answer_within_s)
-            self._answer = answer
-            try:
-                head = answer.status, answer.headers
-                decision = session.reconnector.responded(*head, time.monotonic())
-                if isinstance(decision, Read):
-                    session.now(ClientState("open", failures=session.reconnector.failures))
-                    yield from self._read(answer, decision)
-                    return session.reconnector.ended(time.monotonic())
-                if not isinstance(decision, Stop) or decision.error:
-                    session.refuse(answer.url, *head, _start_of(answer))
-                return decision
-            finally:
-                self._answer = None
-                answer.close()
-        except Lost as lost:
-            return session.lose(lost, time.monotonic())
-
-    def _read(self, answer: Answer, read: Read) -> Generator[ServerSentEvent, None, None]:
-        if self._closing.is_set():  # while it connected, when there was nothing to abort
-            return
-        decoder = self._session.decoder()
-        with closing(answer.chunks(read.idle_s)) as chunks:
-            for chunk in chunks:
-                if self._closing.is_set():
-                    return
-                events = decoder.feed(chunk)
-                self._session.reconnector.received(
-                    len(events), decoder.last_event_id, decoder.retry_ms
-                )
-                yield from events
-
-    def _headers(self) -> Headers:
-        given = self._session.settings.headers
-        made = given() if callable(given) else given or {}
-        if inspect.isawaitable(made):
-            if inspect.iscoroutine(made):
-                made.close()
-            raise InvalidField("headers", given, "give a function that is no coroutine function")
-        return made
-
-    def _own_transport(self) -> Transport:
-        if self._own is None:
-            self._own = httpx2.Client(verify=own_tls(), follow_redirects=True)
-        return HTTPX2(self._own)
-
-
 async def _start(answer: AsyncAnswer) -> bytes:
     """Return the first bytes of an answer that is no stream, as many as come soon."""
     start = bytearray()
     with suppress(Lost, NotAStream, TimeoutError):
-        async with asyncio.timeout(_START_S), aclosing(answer.chunks(_START_S)) as chunks:
+        async with asyncio.timeout(START_S), aclosing(answer.chunks(START_S)) as chunks:
             async for chunk in chunks:
                 start += chunk
                 if len(start) >= START_BYTES:
                     break
-    return bytes(start)
-
-
-def _start_of(answer: Answer) -> bytes:
-    start = bytearray()
-    until_s = time.monotonic() + _START_S
-    with suppress(Lost, NotAStream), closing(answer.chunks(_START_S)) as chunks:
-        for chunk in chunks:
-            start += chunk
-            if len(start) >= START_BYTES or time.monotonic() > until_s:
-                break
     return bytes(start)

@@ -94,6 +94,8 @@ def own_tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+# httpx2 would read the body of a redirect whole, however long. So redirects are followed here, to
+# the request that it makes of each: it takes credentials off where that leads to another host.
 class AsyncHTTPX2:
     """An `AsyncTransport` over an `httpx2.AsyncClient`, which stays the caller's to close."""
 
@@ -102,9 +104,18 @@ class AsyncHTTPX2:
 
     async def send(self, request: Request, *, answer_within_s: float | None) -> _AsyncHTTPX2Answer:
         """Send a request; see `AsyncTransport`."""
+        client = self._client
         with _sending():
-            built = _built(self._client, request, answer_within_s)
-            return _AsyncHTTPX2Answer(await self._client.send(built, stream=True))
+            built = _built(client, request, answer_within_s)
+            response = await client.send(built, stream=True, follow_redirects=False)
+            for _ in range(client.max_redirects):
+                if not client.follow_redirects or response.next_request is None:
+                    return _AsyncHTTPX2Answer(response)
+                await response.aclose()
+                onward = response.next_request
+                response = await client.send(onward, auth=None, stream=True, follow_redirects=False)
+            await response.aclose()
+            raise _too_many_redirects()
 
 
 class HTTPX2:
@@ -115,9 +126,22 @@ class HTTPX2:
 
     def send(self, request: Request, *, answer_within_s: float | None) -> _HTTPX2Answer:
         """Send a request; see `Transport`."""
+        client = self._client
         with _sending():
-            built = _built(self._client, request, answer_within_s)
-            return _HTTPX2Answer(self._client.send(built, stream=True))
+            built = _built(client, request, answer_within_s)
+            response = client.send(built, stream=True, follow_redirects=False)
+            for _ in range(client.max_redirects):
+                if not client.follow_redirects or response.next_request is None:
+                    return _HTTPX2Answer(response)
+                response.close()
+                onward = response.next_request
+                response = client.send(onward, auth=None, stream=True, follow_redirects=False)
+            response.close()
+            raise _too_many_redirects()
+
+
+def _too_many_redirects() -> Lost:
+    return Lost("unanswered", "more redirects than the client follows", futile=True)
 
 
 def _built(
@@ -146,10 +170,10 @@ def _sending() -> Generator[None]:
         raise Lost("unreachable", detail) from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
         raise Lost("unreachable", _said(error), futile=_is_futile(error)) from error
-    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.DecodingError) as error:
-        # Of redirects: the client's own URL is one of http or https, and no stream is read here.
+    except httpx2.UnsupportedProtocol as error:
+        # Of a redirect: the client's own URL is one of http or https.
         raise Lost("unanswered", _said(error), futile=True) from error
-    except httpx2.TransportError as error:
+    except httpx2.RequestError as error:
         raise Lost("unanswered", _said(error)) from error
 
 

@@ -44,6 +44,9 @@ logger = logging.getLogger("typed_sse")
 START_BYTES = 2048
 """How much of an answer that is no stream is kept, to be shown."""
 
+START_S = 5.0
+"""How long that may take, before the error goes without it, in seconds."""
+
 T = TypeVar("T")
 
 Headers: TypeAlias = Mapping[str, str]

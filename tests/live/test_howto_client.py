@@ -1,4 +1,4 @@
-"""The programs of docs/howto/client.md, run as they stand there beside the server that they read."""
+"""The programs of docs/howto/client.md, run as they stand there, beside the server they read."""
 
 import re
 import subprocess
