@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import socket
 import stat
 import subprocess
 import sys
@@ -394,6 +396,22 @@ def test_without_the_extra_it_says_what_to_install(
     )
 
 
+def test_an_interruption_before_there_is_a_command_is_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "typed_sse.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "typed_sse.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_another_module_that_is_missing_is_no_missing_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -427,3 +445,125 @@ def test_links_in_a_circle_exit_with_2(server: Path, tmp_path: Path) -> None:
     link = tmp_path / "streams.ts"
     link.symlink_to(link)
     assert run_in(server, "types", "server:app", "-o", link).exit_code == 2
+
+
+class Missing:
+    """Finds nothing of one library, as where it is not installed."""
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == self._library:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=self._library)
+
+
+@pytest.mark.parametrize(
+    ("library", "modules", "arguments"),
+    [
+        (
+            "httpx2",
+            ["typed_sse.follow", "typed_sse.client", "typed_sse.over_httpx2"],
+            ["tail", "http://127.0.0.1:1/"],
+        ),
+        ("uvicorn", [], ["replay", "no.jsonl"]),
+    ],
+)
+def test_a_command_says_which_library_it_needs(
+    library: str, modules: list[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = [name for name in sys.modules if name.partition(".")[0] == library]
+    for name in [*libraries, *modules]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(library), *sys.meta_path])
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr == f"this command needs {library}: pip install 'typed-sse[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument 'URL'"),
+        (["http://x/", "--count", "0"], "Invalid value for '--count'"),
+        (["http://x/", "--json", "--raw"], "--json and --raw write different things"),
+        (["http://x/", "--append"], "say which, with --record FILE"),
+        (["localhost:8000/stream"], "give an absolute one: http://… or https://…"),
+        (["http://x/", "-H", "secret"], "give 'Name: value'"),
+        (["http://x/", "-d", "@no/such/file"], "no/such/file: No such file or directory"),
+        (["http://x/", "--idle-limit", "0"], "idle_limit_s=0.0: give more than 0"),
+        (["http://x/", "--last-event-id", "a\x1b"], "last_event_id='a\\x1b'"),
+        (["http://x/", "--last-event-id", "x" * 9000], "it cannot be in a header"),
+        (["http://x/", "--since-file", "."], ".: Is a directory"),
+        (["http://x/", "--record", "no/such/file"], "no/such/file: No such file or directory"),
+    ],
+)
+def test_what_tail_cannot_do_is_said_and_exits_with_2(arguments: list[str], said: str) -> None:
+    done = run("tail", *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(re.sub("[│╭╰╮╯─]", "", done.stderr).split())
+    assert "secret" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_tail_does_not_touch_a_file_that_is_no_recording_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine"
+    file.write_text("mine")
+    done = run("tail", "http://127.0.0.1:1/", "--record", file)
+    assert done.exit_code == 2
+    assert "the file exists; give another name, or --append to write on in it" in done.stderr
+    assert file.read_text() == "mine"
+
+
+def test_tail_says_what_has_become_of_a_stream_that_is_not_there() -> None:
+    done = run("tail", "http://ann:secret@127.0.0.1:1/sse?key=secret", "--no-reconnect")
+    assert done.exit_code == 4
+    assert done.stderr.startswith("the stream of http://127.0.0.1:1/sse is lost (unreachable): ")
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no.jsonl: No such file or directory"),
+        (["--port", "70000"], "Invalid value for '--port'"),
+    ],
+)
+def test_what_replay_cannot_do_is_said_and_exits_with_2(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = run("replay", tmp_path / "no.jsonl", *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(re.sub("[│╭╰╮╯─\n]", "", done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        ("nothing of the kind\n", [], "it is not JSON"),
+        ('{"typed-sse": 1}\n{"at_s": 1, "dat\x1b": 1}\n', [], ".jsonl:2=b'"),
+        ('{"typed-sse": 1}\n', ["--loop"], "the recording has no events"),
+        ('{"typed-sse": 1}\n', ["--speed", "-1"], "give 0, for no waiting"),
+        ('{"typed-sse": 1}\n', ["--allow-origin", "a b"], "give an origin such as"),
+        ('{"typed-sse": 1}\n', ["--host", "203.0.113.1"], "Cannot assign requested address"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said_and_exits_with_2(
+    tmp_path: Path, content: str, arguments: list[str], said: str
+) -> None:
+    file = tmp_path / "stream.jsonl"
+    file.write_text(content, encoding="utf-8")
+    done = run("replay", file, *arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_and_exits_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "stream.jsonl"
+    file.write_text('{"typed-sse": 1}\n')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("replay", file, "--port", str(taken.getsockname()[1]))
+    assert done.exit_code == 2
+    assert "Address already in use" in done.stderr

@@ -203,6 +203,21 @@ async def test_both_can_be_skipped_and_their_ids_count(reader: Reader) -> None:
     assert reading.last_event_id == "7"
 
 
+@pytest.mark.parametrize(
+    ("body", "last_event_id"),
+    [
+        (b"id: 1\n\n", "1"),
+        (b"id: 1\n\ndata: x\n\nid: 2\n\n", "2"),
+        (b"id: 1\ndata: x\n\nid: \n\n", ""),
+    ],
+)
+async def test_an_id_counts_without_an_event_once_what_came_before_is_taken(
+    reader: Reader, body: bytes, last_event_id: str
+) -> None:
+    reading = await reader.read(body, policy=NEVER)
+    assert reading.last_event_id == last_event_id
+
+
 async def test_an_unknown_event_can_be_yielded_as_it_came(reader: Reader) -> None:
     reading = await reader.read(
         BROKEN, events=Count, unknown="yield", malformed="skip", policy=NEVER

@@ -17,6 +17,8 @@ def main() -> None:
             raise
         print(MISSING, file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before there is a command that could say so
+        raise SystemExit(130) from None
     commands()
 
 

@@ -80,8 +80,9 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
             - `on_state`: called with a `ClientState` at each change.
 
     Attributes:
-        last_event_id: the last id up to the event that was yielded last: keep it once that event is
-            dealt with, to go on behind it in another process.
+        last_event_id: the last id up to the event that was yielded last, or behind it where nothing
+            else has come: keep it once that event is dealt with, to go on behind it in another
+            process.
 
     Raises:
         InvalidField: an option cannot be used.
@@ -318,12 +319,13 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
                 self._session.reconnector.received(
                     len(events), decoder.last_event_id, decoder.retry_ms
                 )
-                if not events:
-                    continue
-                self._wanted.clear()
-                self._ready.extend(events)
-                self._news.set()
-                await self._wanted.wait()
+                if events:
+                    self._wanted.clear()
+                    self._ready.extend(events)
+                    self._news.set()
+                    await self._wanted.wait()
+                # Also of a frame that is nothing but an id, as a subscription's first.
+                self._session.last_event_id = decoder.last_event_id
 
     async def _headers(self) -> Headers:
         given = self._session.settings.headers

@@ -235,6 +235,8 @@ class EventSource(Iterator[T], Generic[T]):
                     len(events), decoder.last_event_id, decoder.retry_ms
                 )
                 yield from events
+                # Also of a frame that is nothing but an id, as a subscription's first.
+                self._session.last_event_id = decoder.last_event_id
 
     def _headers(self) -> Headers:
         given = self._session.settings.headers

@@ -135,7 +135,7 @@ class Session(Generic[T]):
     Attributes:
         settings: the rest, as given.
         reconnector: the client's decisions.
-        last_event_id: the last id up to the event that was handed on last.
+        last_event_id: the last id that has come, up to the first event that was not handed on.
         stop: set once an event has come after which nothing follows.
         is_closed: whether the program has been told so.
 

