@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar, cast, overload
+from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import httpx2
 from typing_extensions import TypeForm, Unpack
@@ -37,6 +37,9 @@ from typed_sse.transport import AsyncAnswer, AsyncTransport, Lost
 from typed_sse.wire import ServerSentEvent
 
 __all__ = ["AsyncEventSource", "ClientState", "EventSource", "ReconnectPolicy"]
+
+# So much may have been read that nobody has taken yet, so that chunks of one event need no turns.
+_AHEAD_BYTES = 65_536
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -99,10 +102,10 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
 
     Ordering: events come in the order of the wire, each once; one task asks at a time.
 
-    Limits: what is read ahead is one chunk, 64 KiB with httpx2, and the event that has begun in it.
-        A compressed chunk is taken apart whole, to a thousand times its size, and the body of a
-        redirect is read whole. A task a source, which `aclose` ends; a source that is dropped
-        while it is open is complained of by asyncio.
+    Limits: what is read ahead is 64 KiB and a chunk, which has 64 KiB at the most with httpx2, and
+        the event that has begun in it. A compressed chunk is taken apart whole, to a thousand times
+        its size. A task a source, which `aclose` ends; a source that is dropped while it is open
+        is closed when it is collected.
     """
 
     # One overload for each form of `events`: to mypy, `Token | Done` is a union only where nothing
@@ -175,21 +178,24 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         **options: Unpack[Options],
     ) -> None:
         self._session = cast("Session[T]", session_of(url, events, decode, unknown, options))
-        self._own: httpx2.AsyncClient | None = None
-        self._transport = AsyncHTTPX2(client) if isinstance(client, httpx2.AsyncClient) else client
-        self._ready: deque[ServerSentEvent] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self._error: Exception | None = None
-        self._asking = False
-        self._closing = False
-        self._over = False
-        self._wanted = asyncio.Event()
-        self._news = asyncio.Event()
+        transport = AsyncHTTPX2(client) if isinstance(client, httpx2.AsyncClient) else client
+        self._reader = _Reader(self._session, transport)
+        self._ready = self._reader.ready
+
+    def __del__(self) -> None:
+        if hasattr(self, "_reader"):  # as it is not where an option was refused
+            self._reader.drop()
 
     @property
     def last_event_id(self) -> str:
-        """The last id up to the event that was yielded last; `""` where there is none."""
-        return self._session.last_event_id
+        """The id to go on behind, once the event that was yielded last is dealt with.
+
+        Where nothing else is ready, that of a frame behind it that has no data counts too, as of a
+        subscription's first. `""` where there is none.
+        """
+        if self._ready or self._session.stop is not None:
+            return self._session.last_event_id
+        return self._session.reconnector.last_event_id
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,7 +211,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
     async def __anext__(self) -> T:
         while True:
             if not self._ready or self._session.stop is not None:
-                await self._more()
+                await self._reader.more()
             got = self._session.take(self._ready.popleft())
             if not isinstance(got, Skip):
                 return got
@@ -218,7 +224,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         while True:
             if not self._ready or self._session.stop is not None:
                 try:
-                    await self._more()
+                    await self._reader.more()
                 except StopAsyncIteration:
                     return
             message = self._ready.popleft()
@@ -227,7 +233,42 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
 
     async def aclose(self) -> None:
         """Close the connection and end the iteration, also of another task that waits for it."""
-        self._ready.clear()
+        await self._reader.aclose()
+
+
+class _Reader:
+    """The task of a source, which connects and reads; it does not keep the source alive.
+
+    Invariants:
+    1. Events are in `ready` in the order of the wire, 64 KiB of them and a chunk at the most.
+    2. What follows the end of a connection is decided once all of its events are taken and one more
+       is asked for: only then it is known that none of them was the last.
+    """
+
+    def __init__(self, session: Session[Any], transport: AsyncTransport | None) -> None:
+        self.ready: deque[ServerSentEvent] = deque()
+        self._session = session
+        self._transport = transport
+        self._own: httpx2.AsyncClient | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+        self._asking = False
+        self._ahead_bytes = 0
+        self._closing = False
+        self._over = False
+        self._wanted = asyncio.Event()
+        self._news = asyncio.Event()
+
+    def drop(self) -> None:
+        """Close the connection, without waiting for that; from any thread."""
+        task = self._task
+        if task is not None and not task.done() and not task.get_loop().is_closed():
+            self._closing = True
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def aclose(self) -> None:
+        """Close the connection, and wait until that is done."""
+        self.ready.clear()
         task = self._task
         try:
             if task is not None:
@@ -239,15 +280,15 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         finally:
             self._session.closed()
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
         """Wait until an event is ready; raise what ended it, or `StopAsyncIteration`."""
         if self._asking:
             raise UsageError("two tasks ask one source for an event; give each a source of its own")
         self._asking = True
         if self._session.stop is not None:
-            self._ready.clear()  # what came behind the last event, in its chunk
+            self.ready.clear()  # what came behind the last event
         try:
-            while not self._ready:
+            while not self.ready:
                 if self._session.stop is not None or self._over:
                     await self.aclose()
                 if self._error is not None:
@@ -255,6 +296,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
                     raise error
                 if self._session.is_closed:
                     raise StopAsyncIteration
+                self._ahead_bytes = 0
                 self._news.clear()
                 self._wanted.set()
                 if self._task is None:  # an eager task has news before it is here
@@ -311,21 +353,30 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
             return session.lose(lost, clock())
 
     async def _read(self, answer: AsyncAnswer, read: Read) -> None:
-        """Hand on the events of one connection, a chunk after the other has been taken."""
-        decoder = self._session.decoder()
-        async with aclosing(answer.chunks(read.idle_s)) as chunks:
-            async for chunk in chunks:
-                events = decoder.feed(chunk)
-                self._session.reconnector.received(
-                    len(events), decoder.last_event_id, decoder.retry_ms
-                )
-                if events:
-                    self._wanted.clear()
-                    self._ready.extend(events)
-                    self._news.set()
-                    await self._wanted.wait()
-                # Also of a frame that is nothing but an id, as a subscription's first.
-                self._session.last_event_id = decoder.last_event_id
+        """Read one connection to its end, no further ahead than the limit."""
+        decoder, reconnector = self._session.decoder(), self._session.reconnector
+        try:
+            async with aclosing(answer.chunks(read.idle_s)) as chunks:
+                async for chunk in chunks:
+                    events = decoder.feed(chunk)
+                    reconnector.received(len(events), decoder.last_event_id, decoder.retry_ms)
+                    if events:
+                        self.ready.extend(events)
+                        self._news.set()
+                        self._ahead_bytes += len(chunk)
+                        if self._ahead_bytes >= _AHEAD_BYTES:
+                            await self._all_taken()
+        except Lost:
+            await self._all_taken()
+            raise
+        # Only now is it known that none of them was the last.
+        await self._all_taken()
+
+    async def _all_taken(self) -> None:
+        """Wait until all events are taken, and one more is asked for."""
+        while self.ready or not self._asking:
+            self._wanted.clear()
+            await self._wanted.wait()
 
     async def _headers(self) -> Headers:
         given = self._session.settings.headers

@@ -63,6 +63,7 @@ class _Codec:
     head: bytes
     adapter: TypeAdapter[object]
     validate: Callable[[object], object]
+    read: Callable[..., object]
     write: Callable[[object], bytes]
 
 
@@ -278,7 +279,7 @@ class EventUnion(Generic[E_co]):
         if received.data is None:
             raise MalformedPayload(name, "it has no data", received)
         try:
-            data = codec_of(cls).adapter.validate_json(received.data, by_alias=True, by_name=True)
+            data = codec_of(cls).read(received.data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MalformedPayload(name, _summary(error), received) from error
         return _new(cls, data, received.id, received.retry)
@@ -360,7 +361,9 @@ def _make_codec(cls: type[BaseEvent[object]]) -> _Codec:
         adapter = TypeAdapter(cast("TypeForm[object]", payload))
     except (InvalidField, PydanticSchemaGenerationError, PydanticUserError) as error:
         raise InvalidDeclaration((_name_of(cls),), str(error)) from error
-    codec = _Codec(head, adapter, adapter.validator.validate_python, strict_writer(adapter))
+    validator = adapter.validator
+    writer = strict_writer(adapter)
+    codec = _Codec(head, adapter, validator.validate_python, validator.validate_json, writer)
     cls.__codec__ = codec
     return codec
 

@@ -18,6 +18,8 @@ from typed_sse.transport import Lost, Request, shown_url
 
 # What httpx2 reads wherever it runs; others depend on what is installed beside it.
 _CODINGS = frozenset(("", "identity", "gzip", "deflate"))
+# The server says itself that it has not begun to work on the request.
+_PUT_OFF = frozenset((408, 425, 429, 503))
 _LONGEST_SAID = 200
 
 
@@ -108,14 +110,18 @@ class AsyncHTTPX2:
         with _sending():
             built = _built(client, request, answer_within_s)
             response = await client.send(built, stream=True, follow_redirects=False)
-            for _ in range(client.max_redirects):
-                if not client.follow_redirects or response.next_request is None:
-                    return _AsyncHTTPX2Answer(response)
+            followed = 0
+            while client.follow_redirects and (onward := response.next_request) is not None:
                 await response.aclose()
-                onward = response.next_request
-                response = await client.send(onward, auth=None, stream=True, follow_redirects=False)
-            await response.aclose()
-            raise _too_many_redirects()
+                followed += 1
+                with _following(client, followed, built, onward):
+                    response = await client.send(
+                        onward, auth=None, stream=True, follow_redirects=False
+                    )
+            if _is_put_off_behind(built, response):
+                await response.aclose()
+                raise _led_nowhere(response)
+            return _AsyncHTTPX2Answer(response)
 
 
 class HTTPX2:
@@ -130,30 +136,62 @@ class HTTPX2:
         with _sending():
             built = _built(client, request, answer_within_s)
             response = client.send(built, stream=True, follow_redirects=False)
-            for _ in range(client.max_redirects):
-                if not client.follow_redirects or response.next_request is None:
-                    return _HTTPX2Answer(response)
+            followed = 0
+            while client.follow_redirects and (onward := response.next_request) is not None:
                 response.close()
-                onward = response.next_request
-                response = client.send(onward, auth=None, stream=True, follow_redirects=False)
-            response.close()
-            raise _too_many_redirects()
+                followed += 1
+                with _following(client, followed, built, onward):
+                    response = client.send(onward, auth=None, stream=True, follow_redirects=False)
+            if _is_put_off_behind(built, response):
+                response.close()
+                raise _led_nowhere(response)
+            return _HTTPX2Answer(response)
 
 
-def _too_many_redirects() -> Lost:
-    return Lost("unanswered", "more redirects than the client follows", futile=True)
+# Who answers a POST by what is to be got by GET has worked on it: that this is out of reach, or busy,
+# does not say that the POST may be sent again.
+@contextmanager
+def _following(
+    client: httpx2.AsyncClient | httpx2.Client,
+    followed: int,
+    built: httpx2.Request,
+    onward: httpx2.Request,
+) -> Generator[None]:
+    if followed > client.max_redirects:
+        raise Lost("unanswered", "more redirects than the client follows", futile=True)
+    try:
+        with _sending():
+            yield
+    except Lost as lost:
+        if onward.method == built.method:
+            raise
+        raise Lost("unanswered", lost.detail, futile=lost.futile) from lost.__cause__
+
+
+def _is_put_off_behind(built: httpx2.Request, response: httpx2.Response) -> bool:
+    return response.request.method != built.method and response.status_code in _PUT_OFF
+
+
+def _led_nowhere(response: httpx2.Response) -> Lost:
+    url, status = shown_url(str(response.url)), response.status_code
+    return Lost("unanswered", f"it was led on to {url}, which answers {status}")
 
 
 def _built(
     client: httpx2.AsyncClient | httpx2.Client, request: Request, answer_within_s: float | None
 ) -> httpx2.Request:
-    return client.build_request(
+    built = client.build_request(
         request.method,
         request.url,
         headers=[(name.encode("ascii"), value.encode()) for name, value in request.headers],
         content=request.body,
         timeout=httpx2.Timeout(answer_within_s),
     )
+    # It offers what is installed; only what is read here is to be sent.
+    offered = built.headers.get("accept-encoding", "identity").split(",")
+    kept = [each for each in offered if each.partition(";")[0].strip().lower() in _CODINGS]
+    built.headers["accept-encoding"] = ",".join(kept).strip() or "identity"
+    return built
 
 
 @contextmanager
@@ -161,10 +199,12 @@ def _sending() -> Generator[None]:
     """Turn httpx2's errors before an answer into what they say of the connection."""
     try:
         yield
-    except httpx2.InvalidURL as error:
-        raise InvalidField("url", "…", f"{error}; give http://… or https://…") from error
-    except (httpx2.LocalProtocolError, UnicodeEncodeError) as error:
-        raise InvalidField("headers", "…", f"they cannot be sent: {error}") from error
+    # Without the errors themselves, whose texts repeat what may be secret.
+    except httpx2.InvalidURL:
+        raise InvalidField("url", "…", "it cannot be read; give http://… or https://…") from None
+    except (httpx2.LocalProtocolError, UnicodeEncodeError):
+        reason = "a name or a value cannot be sent; look for line ends and other control characters"
+        raise InvalidField("headers", "…", reason) from None
     except httpx2.PoolTimeout as error:
         detail = "the client has no connection left; raise max_connections in its httpx2.Limits"
         raise Lost("unreachable", detail) from error

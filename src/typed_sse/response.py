@@ -55,8 +55,6 @@ _LONGEST_S = 1e9
 # So far on either side of `max_lifetime`, so that streams that began together do not end together.
 _JITTER = 0.1
 
-_HEADERS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
-
 # So many keep-alives may be missing before a reader takes the connection for dead.
 _IDLE_PINGS = 3
 
@@ -177,8 +175,6 @@ class EventSourceResponse(Response):
         self._cleanup_timeout_s = _or_never("cleanup_timeout", cleanup_timeout)
         if idle_limit is not None:
             _check_idle_limit(idle_limit, ping)
-        elif ping:
-            idle_limit = _IDLE_PINGS * ping
         self._source = outlet_of(content)
         self._ping_message = ping_message_factory or _default_ping
         self._data_sender = data_sender_callable
@@ -192,11 +188,8 @@ class EventSourceResponse(Response):
         self.background = background
         self.init_headers(headers)
         given = {name for name, _ in self.raw_headers}
-        self.raw_headers += [header for header in _HEADERS if header[0] not in given]
-        if idle_limit is not None:
-            # In plain decimals: clients read no exponent.
-            shown = f"{idle_limit:.3f}".rstrip("0").rstrip(".")
-            self.headers.setdefault("stream-idle-limit", shown)
+        standing = _headers(ping, idle_limit)
+        self.raw_headers += [header for header in standing if header[0] not in given]
 
     # Not a coroutine function itself: that is a coroutine less as long as the stream is open.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # CoroutineType, to it
@@ -416,6 +409,18 @@ def _timing(
         lifetime_s=_or_never("max_lifetime", max_lifetime, above_zero=True),
         drain_grace_s=_seconds("drain_grace", drain_grace),
     )
+
+
+@lru_cache(maxsize=64)
+def _headers(ping: float, idle_limit: float | None) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that a response has unless it is given others."""
+    standing = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
+    idle_s = _IDLE_PINGS * ping if idle_limit is None else idle_limit
+    if not idle_s:
+        return standing
+    # In plain decimals: clients read no exponent.
+    shown = f"{idle_s:.3f}".rstrip("0").rstrip(".")
+    return (*standing, (b"stream-idle-limit", shown.encode()))
 
 
 def _check_idle_limit(idle_limit: float, ping: float) -> None:
