@@ -132,6 +132,15 @@ TS_PARSERS = Field(
     ),
     ("typed-sse", "eventsource-parser", "node"),
 )
+CLIENTS = Field(
+    (
+        Rival("typed-sse", "typed-sse", "clients", package="httpx2"),
+        Rival("httpx2", "httpx2", "clients", package="httpx2"),
+        Rival("httpx-sse", "httpx-sse", "clients", package="httpx_sse"),
+        Rival("openai", "openai", "clients", package="openai"),
+    ),
+    ("typed-sse", "pydantic", "pydantic-core", "httpx2", "httpx-sse", "httpx", "openai"),
+)
 ENCODERS = Field(
     (
         Rival("typed-sse", "typed-sse", "encoders", package=""),
@@ -189,7 +198,7 @@ ENGINES = Field(
         *("nats-py", "nats-server"),
     ),
 )
-_FIELDS = (SERVERS, DECODERS, TS_PARSERS, ENCODERS, FANOUT, ENGINES)
+_FIELDS = (SERVERS, DECODERS, TS_PARSERS, CLIENTS, ENCODERS, FANOUT, ENGINES)
 _ALL = [rival for field in _FIELDS for rival in field.rivals]
 
 TITLES = {rival.name: rival.title for rival in _ALL}
