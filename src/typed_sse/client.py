@@ -262,7 +262,9 @@ class _Reader:
     def drop(self) -> None:
         """Close the connection, without waiting for that; from any thread."""
         task = self._task
-        if task is not None and not task.done() and not task.get_loop().is_closed():
+        if task is None or task.done() or self._closing:
+            return
+        if not task.get_loop().is_closed():
             self._closing = True
             task.get_loop().call_soon_threadsafe(task.cancel)
 
