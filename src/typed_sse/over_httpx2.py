@@ -148,8 +148,8 @@ class HTTPX2:
             return _HTTPX2Answer(response)
 
 
-# Who answers a POST by what is to be got by GET has worked on it: that this is out of reach, or busy,
-# does not say that the POST may be sent again.
+# Who answers a POST by what is to be got by GET has worked on it: that this is out of reach, or
+# busy, does not say that the POST may be sent again.
 @contextmanager
 def _following(
     client: httpx2.AsyncClient | httpx2.Client,
