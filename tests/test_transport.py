@@ -159,7 +159,11 @@ HEAD = {
     "status": 200,
     "headers": [(b"Content-Type", b"text/event-stream"), (b"X-A", b"1"), (b"x-a", b"\xe9")],
 }
-MORE = {"type": "http.response.body", "body": b"event: tick\ndata: 1\n\n", "more_body": True}
+MORE: dict[str, Any] = {
+    "type": "http.response.body",
+    "body": b"event: tick\ndata: 1\n\n",
+    "more_body": True,
+}
 LAST = {"type": "http.response.body", "body": b"event: tick\ndata: 2\n\n"}
 EMPTY = {"type": "http.response.body", "more_body": True}
 
@@ -215,11 +219,12 @@ async def test_headers_of_one_name_are_joined() -> None:
 
 async def test_a_send_waits_until_the_client_has_taken_the_one_before() -> None:
     sent: list[int] = []
+    as_much_as_is_read_ahead = {**MORE, "body": b":" * 65_536 + b"\n" + MORE["body"]}
 
     async def endless(scope: Any, receive: Any, send: Any) -> None:
         await send(HEAD)
         while len(sent) < 1000:
-            await send(MORE)
+            await send(as_much_as_is_read_ahead)
             sent.append(1)
 
     async with source_of(endless) as source:

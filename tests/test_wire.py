@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from cases import CASES, Case, Seen
 from typed_sse import wire
 from typed_sse.errors import EventTooLarge, InvalidField
-from typed_sse.wire import Decoder, ServerSentEvent
+from typed_sse.wire import Decoder, ServerSentEvent, unended
 
 Reading = tuple[Seen, int | None, str]
 """The events that a reader has seen, the last retry, and the last event id."""
@@ -569,3 +569,28 @@ def test_a_json_frame_is_what_the_event_encodes_to(
 def test_every_conformance_case_has_an_id_of_its_own() -> None:
     assert len({case.id for case in CASES}) == len(CASES)
     assert sum(case.id.startswith("wpt/") for case in CASES) == 48
+
+
+@pytest.mark.parametrize(
+    ("event", "is_cut"),
+    [
+        (ServerSentEvent(comment="ping"), True),
+        (ServerSentEvent(comment="two\nlines", retry=7), True),
+        (ServerSentEvent(retry=7), True),
+        (ServerSentEvent(id=7), False),
+        (ServerSentEvent(comment="x", event="x"), False),
+        (ServerSentEvent("x", retry=7), False),
+    ],
+)
+def test_only_what_counts_without_its_blank_line_goes_without(
+    event: ServerSentEvent, is_cut: bool
+) -> None:
+    frame = event.encode()
+    assert unended(frame) == (frame[:-1] if is_cut else frame)
+
+
+def test_a_retry_without_a_blank_line_counts_at_once() -> None:
+    decoder = Decoder()
+    decoder.feed(unended(ServerSentEvent(comment="x", retry=7).encode()))
+    assert decoder.retry_ms == 7
+    assert decoder.feed(b"data: x\n\n") == [ServerSentEvent("x", retry=7)]
