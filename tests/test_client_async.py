@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from answers import AT_ONCE, NEVER, STALL, URL, AsyncReply, AsyncScript
-from typed_sse import BaseEvent, BrokenError, ServerSentEvent, UsageError
+from typed_sse import BaseEvent, BrokenError, NotAStream, ServerSentEvent, UsageError
 from typed_sse.client import AsyncEventSource, ClientState
 from typed_sse.transport import Lost
 
@@ -265,6 +265,36 @@ async def test_a_lost_connection_is_not_made_again_before_the_last_event_is_take
     await asyncio.sleep(1000)
     assert [event.data async for event in source] == ["2"]
     assert len(script.requests) == 1
+
+
+async def test_who_leaves_goes_on_behind_what_was_yielded_not_behind_what_was_read() -> None:
+    reply = AsyncReply(b"id: 1\ndata: 1\n\nid: 2\ndata: 2\n\n", b"id: 3\n\n", STALL)
+    async with AsyncEventSource(URL, client=AsyncScript(reply)) as source:
+        await anext(source)
+        await asyncio.sleep(1)
+    assert reply.taken == 2
+    assert source.last_event_id == "1"
+    await source.aclose()
+    assert source.last_event_id == "1"
+
+
+async def test_who_leaves_when_all_is_taken_goes_on_behind_all_of_it() -> None:
+    reply = AsyncReply(b"id: 1\ndata: 1\n\n", b"id: 2\n\n", STALL)
+    async with AsyncEventSource(URL, client=AsyncScript(reply)) as source:
+        await anext(source)
+        await asyncio.sleep(1)
+    assert source.last_event_id == "2"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"data: " + b"x" * 200, NotAStream("http://test", 200, "", b"", "broken gzip")]
+)
+async def test_what_is_wrong_behind_the_last_event_is_no_error(garbage: bytes | Exception) -> None:
+    reply = AsyncReply(b"event: stream.end\ndata: {}\n\n", garbage, STALL)
+    async with AsyncEventSource(URL, client=AsyncScript(reply), max_event_bytes=100) as source:
+        assert (await anext(source)).event == "stream.end"
+        await asyncio.sleep(1)
+        assert [event async for event in source] == []
 
 
 @pytest.mark.parametrize("chunk", [b"event: other\ndata: 1\n\n" * 100, b": nothing\n"])

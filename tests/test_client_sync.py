@@ -13,6 +13,7 @@ from typed_sse import ServerSentEvent, UsageError
 from typed_sse.client import ClientState, EventSource, ReconnectPolicy
 from typed_sse.reconnect import LONGEST_WAIT_S
 from typed_sse.transport import Lost, Request
+from typed_sse.wire import Decoder
 
 
 class Asking(threading.Thread):
@@ -109,6 +110,44 @@ def test_closing_from_another_thread_between_two_chunks_hands_on_no_more() -> No
 
     source = EventSource(URL, client=SyncScript(Closing()))
     assert [event.data for event in source] == ["1"]
+
+
+def test_who_asks_while_another_thread_closes_the_source_is_told_the_end() -> None:
+    closing, go_on = threading.Event(), threading.Event()
+
+    class Slow(SyncReply):
+        def close(self) -> None:
+            closing.set()
+            assert go_on.wait(30)
+            super().close()
+
+    source = EventSource(URL, client=SyncScript(Slow(b"data: 1\n\ndata: 2\n\n", STALL)))
+    assert next(source).data == "1"
+    closer = threading.Thread(target=source.close)
+    closer.start()
+    assert closing.wait(30)
+    assert list(source) == []
+    go_on.set()
+    closer.join(30)
+    assert not closer.is_alive()
+
+
+def test_closing_from_another_thread_in_a_read_hands_on_nothing_of_its_chunk() -> None:
+    reply = SyncReply(b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n")
+    source = EventSource(URL, client=SyncScript(reply))
+    closer = threading.Thread(target=source.close)
+    feed = Decoder.feed
+
+    def closed_meanwhile(decoder: Decoder, chunk: bytes) -> list[ServerSentEvent]:
+        if b"2" in chunk:
+            closer.start()
+            closer.join(30)
+        return feed(decoder, chunk)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typed_sse.session.Decoder.feed", closed_meanwhile)
+        assert [event.data for event in source] == ["1"]
+    assert reply.closed == 1
 
 
 def test_closing_in_the_loop_ends_it() -> None:

@@ -516,8 +516,16 @@ class Socket:
 
 
 @pytest.mark.parametrize("connection", [Socket(), Socket(OSError("not connected")), None])
-def test_closing_shuts_the_socket_down_where_there_is_one(connection: Socket | None) -> None:
-    body = Body(b"data: 1\n\n", b"data: 2\n\n")
+def test_closing_shuts_the_socket_of_a_read_down_where_there_is_one(
+    connection: Socket | None,
+) -> None:
+    class Closing(Body):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"data: 1\n\n"
+            source.close()
+            yield b"data: 2\n\n"
+
+    body = Closing()
     extensions = {} if connection is None else {"network_stream": connection}
 
     def handler(_: httpx2.Request) -> httpx2.Response:
@@ -525,10 +533,25 @@ def test_closing_shuts_the_socket_down_where_there_is_one(connection: Socket | N
 
     with httpx2.Client(transport=Transport(handler)) as client:
         source = EventSource(URL, client=client)
+        assert [event.data for event in source] == ["1"]
+    assert body.closed == 1
+    assert connection is None or len(connection.shut) == 1
+
+
+def test_closing_between_reads_leaves_the_socket_to_others_that_share_it() -> None:
+    connection = Socket()
+    body = Body(b"data: 1\n\n", b"data: 2\n\n")
+
+    def handler(_: httpx2.Request) -> httpx2.Response:
+        extensions = {"network_stream": connection}
+        return httpx2.Response(200, headers=STREAM, stream=body, extensions=extensions)
+
+    with httpx2.Client(transport=Transport(handler)) as client:
+        source = EventSource(URL, client=client)
         assert next(source).data == "1"
         source.close()
     assert body.closed == 1
-    assert connection is None or len(connection.shut) == 1
+    assert connection.shut == []
 
 
 def test_what_a_client_of_our_own_trusts_is_made_once() -> None:

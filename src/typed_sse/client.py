@@ -193,7 +193,7 @@ class AsyncEventSource(AsyncIterator[T], Generic[T]):
         Where nothing else is ready, that of a frame behind it that has no data counts too, as of a
         subscription's first. `""` where there is none.
         """
-        if self._ready or self._session.stop is not None:
+        if self._ready or self._reader.is_left or self._session.stop is not None:
             return self._session.last_event_id
         return self._session.reconnector.last_event_id
 
@@ -252,6 +252,7 @@ class _Reader:
         self._own: httpx2.AsyncClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
+        self.is_left = False
         self._asking = False
         self._ahead_bytes = 0
         self._closing = False
@@ -270,7 +271,12 @@ class _Reader:
 
     async def aclose(self) -> None:
         """Close the connection, and wait until that is done."""
-        self.ready.clear()
+        if not self.is_left:
+            self.is_left = True
+            if not self.ready and self._session.stop is None:
+                self._session.last_event_id = self._session.reconnector.last_event_id
+            # What was read and is not taken is for who comes back behind the last id.
+            self.ready.clear()
         task = self._task
         try:
             if task is not None:
@@ -345,7 +351,7 @@ class _Reader:
                 if isinstance(decision, Read):
                     session.now(ClientState("open", failures=session.reconnector.failures))
                     await self._read(answer, decision)
-                    return session.reconnector.ended(clock())
+                    return session.ended(clock())
                 if not isinstance(decision, Stop) or decision.error:
                     session.refuse(answer.url, answer.status, answer.headers, await _start(answer))
                 return decision
@@ -368,7 +374,7 @@ class _Reader:
                         self._ahead_bytes += len(chunk)
                         if self._ahead_bytes >= _AHEAD_BYTES:
                             await self._all_taken()
-        except Lost:
+        except Exception:
             await self._all_taken()
             raise
         # Only now is it known that none of them was the last.

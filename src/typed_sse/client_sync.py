@@ -48,7 +48,8 @@ class EventSource(Iterator[T], Generic[T]):
     connection.
 
     Limits: a connection that is being made, while another thread closes the source, is given up
-        after the time limit for an answer at the latest.
+        after the time limit for an answer at the latest. To end a read of another thread, `close`
+        ends its connection, and over HTTP/2 what else is on it.
     """
 
     @overload
@@ -123,6 +124,8 @@ class EventSource(Iterator[T], Generic[T]):
         self._transport = HTTPX2(client) if isinstance(client, httpx2.Client) else client
         self._answer: Answer | None = None
         self._closing = threading.Event()
+        # Whose it is may be in `_received`.
+        self._turn = threading.Lock()
         self._received = self._run()
 
     @property
@@ -160,21 +163,35 @@ class EventSource(Iterator[T], Generic[T]):
     def close(self) -> None:
         """Close the connection and end the iteration, also of another thread that waits for it."""
         self._closing.set()
+        if self._turn.acquire(blocking=False):
+            try:
+                self._received.close()
+            finally:
+                self._turn.release()
+            self._session.closed()
+            return
+        # Somebody is in it, and comes to its end: at once where a read fails. Otherwise nothing is
+        # aborted, since over HTTP/2 that ends all streams of the connection.
         answer = self._answer
         if answer is not None:
             answer.abort()
-        try:
-            self._received.close()
-        except ValueError:  # another thread is in it, and comes to its end
-            return
-        self._session.closed()
 
     def _next(self) -> ServerSentEvent:
-        if self._session.stop is not None:
+        if self._session.stop is not None or self._closing.is_set():
             self.close()
-        if inspect.getgeneratorstate(self._received) == inspect.GEN_RUNNING:
+            raise StopIteration
+        if not self._turn.acquire(blocking=False):
+            if self._closing.is_set():  # by another thread, which is at it
+                raise StopIteration
             raise UsageError("two threads ask one source for an event; give each its own")
-        return next(self._received)
+        try:
+            message = next(self._received)
+        finally:
+            self._turn.release()
+        if self._closing.is_set():  # by another thread, which has left the rest to this one
+            self.close()
+            raise StopIteration
+        return message
 
     def _run(self) -> Generator[ServerSentEvent, None, None]:
         """Connect, read and wait, as the reconnector says."""
@@ -212,7 +229,7 @@ class EventSource(Iterator[T], Generic[T]):
                 if isinstance(decision, Read):
                     session.now(ClientState("open", failures=session.reconnector.failures))
                     yield from self._read(answer, decision)
-                    return session.reconnector.ended(time.monotonic())
+                    return session.ended(time.monotonic())
                 if not isinstance(decision, Stop) or decision.error:
                     session.refuse(answer.url, *head, _start_of(answer))
                 return decision

@@ -265,6 +265,14 @@ class Session(Generic[T]):
         kind = headers.get("content-type", "")[:200]
         self._refusal = NotAStream(shown_url(url), status, kind, start[:START_BYTES])
 
+    def ended(self, now_s: float) -> Wait | Stop:
+        """Say what is to be done after the proper end of a body."""
+        decision = self.reconnector.ended(now_s)
+        if isinstance(decision, Stop) and self._sentinel is not None:
+            # It was declared, and has not come: the end has come too early.
+            return Stop(decision.reason, error=True)
+        return decision
+
     def lose(self, lost: Lost, now_s: float) -> Wait | Stop:
         """Keep how a connection was lost, and say what is to be done."""
         self._lost = lost
