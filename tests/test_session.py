@@ -1,6 +1,7 @@
 """What a client refuses at once, what it keeps of an end, and what it says."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any, cast
@@ -211,3 +212,24 @@ async def test_a_source_can_be_made_where_no_loop_runs() -> None:
     source = await asyncio.to_thread(AsyncEventSource, URL)
     await source.aclose()
     assert source.last_event_id == ""
+
+
+# --- what the program or the peer gives
+
+
+@pytest.mark.parametrize("headers", [{"x-key": 7}, {"x-key": None}, {7: "x"}])
+def test_a_header_that_is_no_text_is_refused_without_its_value(headers: dict[Any, Any]) -> None:
+    with pytest.raises(InvalidField, match="give a str") as caught:
+        session().request(Connect("", None), headers)
+    assert caught.value.field == "headers"
+
+
+def test_a_key_of_the_peers_is_escaped_and_cut_in_an_error() -> None:
+    class Counts(BaseEvent[dict[str, int]]): ...
+
+    data = json.dumps({"\x1b[2J" + "k" * 10_000: "no number"})
+    with pytest.raises(MalformedPayload) as caught:
+        session(Counts).take(ServerSentEvent(data, event="counts"))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert "\x1b[2J" in caught.value.reason

@@ -193,7 +193,7 @@ class MalformedPayload(PeerError):
 
     Attributes:
         event_name: the event's name on the wire.
-        reason: what does not fit, and where.
+        reason: what does not fit, and where; it may repeat keys of the data, as they came.
         received: the event, as it came.
     """
 
@@ -201,7 +201,9 @@ class MalformedPayload(PeerError):
         self.event_name = event_name
         self.reason = reason
         self.received = received
-        super().__init__(f"event {shown(event_name)} carries data that does not fit: {reason}")
+        # It may name keys that the peer has sent.
+        why = repr(reason)[1:-1][:300]
+        super().__init__(f"event {shown(event_name)} carries data that does not fit: {why}")
 
 
 class NotAStream(PeerError):

@@ -191,7 +191,15 @@ class Session(Generic[T]):
         self.decoder()  # refuses a limit that is none
 
     def request(self, connect: Connect, headers: Headers) -> Request:
-        """Return what to send; the program's headers win over ours, but for `Last-Event-ID`."""
+        """Return what to send; the program's headers win over ours, but for `Last-Event-ID`.
+
+        Raises:
+            InvalidField: a header's name or value is no `str`.
+        """
+        for name, value in cast("Mapping[object, object]", headers).items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                kind = type(value).__name__  # not the value, which may be a secret
+                raise InvalidField("headers", name, f"its value is of type {kind}; give a str")
         given = {name.lower(): value for name, value in headers.items()}
         own = {"last-event-id": connect.last_event_id} if connect.last_event_id else {}
         sent = {**self._fixed, **given, **own}

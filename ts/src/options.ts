@@ -41,7 +41,10 @@ export interface StreamState {
 export interface IdStorage {
   /** Called once, when the stream is made. */
   load(): string | null;
-  /** Called with a new id, once the consumer is done with its event. */
+  /**
+   * Called with a new id, once the consumer asks for what follows its event: that of an event at
+   * which a loop is left, or throws, is not kept, so that it comes again. One stream an entry.
+   */
   save(id: string): void;
 }
 
@@ -67,6 +70,8 @@ export interface StreamOptions<E extends AnyEvent = AnyEvent> {
   readonly policy?: ReconnectPolicy;
   /** The names of events that nothing follows. `stream.end` and `stream.error` always are. */
   readonly terminal?: readonly string[];
+  /** Data that nothing follows, and that is not handed on, such as `[DONE]`. */
+  readonly sentinel?: string;
   /** The names that are declared; by default any name is. `stream.end` and the like always are. */
   readonly events?: readonly string[];
   /**

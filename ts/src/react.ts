@@ -49,7 +49,7 @@ export function useEventStream<E extends AnyEvent>(
       setView((view) => ({ ...view, state, error }));
     };
     stream.on("*", (event) => {
-      setView((view) => ({ ...view, events: [...view.events, event].slice(-limit) }));
+      setView((view) => ({ ...view, events: kept(view.events, event, limit) }));
     });
     // What it rejects with is in the state.
     stream.start().catch(() => {});
@@ -57,6 +57,11 @@ export function useEventStream<E extends AnyEvent>(
   }, deps);
 
   return { ...view, close };
+}
+
+function kept<E>(events: readonly E[], event: E, limit: number): readonly E[] {
+  // Of none, `slice(-0)` would be all.
+  return limit > 0 ? [...events, event].slice(-limit) : [];
 }
 
 const nothing = {

@@ -172,7 +172,7 @@ export class Reconnector {
       answerWithinMs: 60_000,
       idleLimitMs: null,
       retryStatuses: [408, 425, 429, 502, 503, 504],
-      ...policy,
+      ...Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined)),
       repeat: policy.repeat ?? (/^(GET|HEAD|OPTIONS|QUERY)$/i.test(method) ? "always" : "unsent"),
     };
     for (const [name, value] of Object.entries({ ...this.#policy, retryStatuses: 0, repeat: 0 })) {

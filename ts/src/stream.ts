@@ -75,7 +75,7 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
    * @throws {TypeError} The body cannot be written as JSON.
    */
   constructor(url: string | URL, options: StreamOptions<E> = {}) {
-    const { body, method, onState, policy, storage, terminal = [] } = options;
+    const { body, method, onState, policy, sentinel, storage, terminal = [] } = options;
     this.#url = url;
     this.#options = options;
     this.onState = onState;
@@ -86,7 +86,7 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
       method: this.#method,
       lastEventId: this.#lastEventId,
       // Every stream declares those of the prefix; without them it may end without a last event.
-      terminal: terminal.filter((name) => !isControl(name)),
+      terminal: [...terminal.filter((name) => !isControl(name)), ...(sentinel ? [sentinel] : [])],
     });
   }
 
@@ -190,7 +190,9 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
       if (!response) return lost(lossOf(answered.error), answered.error);
       reader = response.body?.getReader();
       const next = brain.responded(response.status, response.headers, Date.now());
-      if (next.do === "stop" && next.error) {
+      // Who leads elsewhere may have worked on the request, whatever is answered there.
+      const isSpent = next.do === "wait" && response.redirected && !brain.mayRepeat();
+      if (isSpent || (next.do === "stop" && next.error)) {
         const start = await this.#startOf(reader);
         if (this.#isOver()) return;
         throw new NotAStream({
@@ -215,15 +217,16 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
         brain.received(messages.length, parser.lastEventId, parser.retryMs);
         for (const message of messages) {
           if (this.#isOver()) return;
+          if (message.data === this.#options.sentinel) {
+            this.#save(message.id);
+            return { do: "stop", reason: "terminal", error: false };
+          }
           const last = brain.event(message.event);
           const event = this.#eventOf(message);
           if (event) {
             this.#hand(message.id, event);
-            try {
-              yield event;
-            } finally {
-              this.#save(message.id);
-            }
+            yield event;
+            this.#save(message.id);
           }
           if (last) return last;
         }
@@ -235,7 +238,7 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
   }
 
   #request(given: HeadersInit | undefined, lastEventId: string, signal: AbortSignal): Request {
-    const { credentials = "same-origin" } = this.#options;
+    const { credentials } = this.#options;
     const headers = new Headers(given);
     headers.set("Accept", "text/event-stream");
     if (this.#body !== null) headers.set("Content-Type", "application/json");
@@ -245,7 +248,8 @@ export class EventStream<E extends AnyEvent = AnyEvent> implements AsyncIterable
       headers,
       body: this.#body,
       cache: "no-store",
-      credentials,
+      // Not all platforms take the field.
+      ...(credentials && { credentials }),
       signal,
     });
   }

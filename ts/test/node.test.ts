@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 
-import { EventStream, type StreamState } from "../src/index.ts";
+import { EventStream, NotAStream, type StreamState } from "../src/index.ts";
 
 let server: Server;
 let url: string;
@@ -65,6 +65,33 @@ test("a server that is not there is not reached, so that a POST may be sent agai
   });
   assert.equal(waiting.reason, "unreachable");
   stream.close();
+});
+
+test("a POST that was led to a server that is busy is not sent again", async () => {
+  const methods: unknown[] = [];
+  answer = ({ method }, response) => {
+    methods.push(method);
+    if (method === "POST") response.writeHead(303, { location: "/answer?token=secret" }).end();
+    else response.writeHead(503).end("busy");
+  };
+  const policy = { baseDelayMs: 0, maxAttempts: 3 };
+  await assert.rejects(new EventStream(url, { body: {}, policy }).start(), (error) => {
+    assert.ok(error instanceof NotAStream);
+    assert.deepEqual([error.status, error.start, error.url], [503, "busy", `${url}answer`]);
+    return true;
+  });
+  assert.deepEqual(methods, ["POST", "GET"]);
+});
+
+test("a GET that was led to a server that is busy comes back", async () => {
+  let count = 0;
+  answer = ({ url: path }, response) => {
+    if (path === "/") response.writeHead(303, { location: "/answer" }).end();
+    else if ((count += 1) === 1) response.writeHead(503).end("busy");
+    else response.writeHead(204).end();
+  };
+  await new EventStream(url, { policy: { baseDelayMs: 0 } }).start();
+  assert.equal(count, 2);
 });
 
 test("a URL that is relative to no page is thrown", async () => {

@@ -103,6 +103,14 @@ test("the last events are kept, up to the limit", async () => {
   await unmount();
 });
 
+test("a component may keep no event, and still know the state", async () => {
+  const { unmount } = await shown({ limit: 0 });
+  await happens(() => server.last.open("data: 1\n\ndata: 2\n\n"));
+  assert.deepEqual(view.events, []);
+  assert.equal(view.state.state, "open");
+  await unmount();
+});
+
 test("what ends the stream is the view's error", async () => {
   const { unmount } = await shown({});
   await happens(() => server.last.answer(401, {}, "no"));

@@ -102,13 +102,19 @@ test("a policy that no timer could follow is refused", () => {
   const refused: Record<string, unknown>[] = [
     { baseDelayMs: -1 },
     { maxDelayMs: Number.NaN },
-    { maxDelayMs: undefined },
     { settledAfterMs: Number.POSITIVE_INFINITY },
     { jitter: -0.1 },
     { idleLimitMs: -5 },
     { answerWithinMs: 2 ** 31 },
   ];
   for (const policy of refused) assert.throws(() => new Reconnector(policy), RangeError);
+});
+
+test("what a policy leaves undefined is as it is by default", () => {
+  const policy = { maxDelayMs: undefined, retryStatuses: undefined } as object;
+  const client = new Reconnector(policy, { random: () => 0 });
+  const next = client.responded(503, new Headers(), 0);
+  assert.deepEqual(next, { do: "wait", delayMs: 1000, reason: "status", failures: 1 });
 });
 
 test("a limit of 0 is none", () => {

@@ -562,6 +562,24 @@ test("a signal that is aborted already is thrown before anything is sent", async
   assert.equal(server.exchanges.length, 0);
 });
 
+// --- Data that nothing follows ---
+
+test("a sentinel ends a stream and is not handed on", async () => {
+  const { read } = await reading({ body: {}, sentinel: "[DONE]" });
+  await server.last.open("data: 1\n\ndata: [DONE]\n\ndata: 2\n\n");
+  assert.deepEqual(read.data, [1]);
+  assert.equal(read.ended, true);
+  assert.equal(read.error, undefined);
+});
+
+test("a POST that ends before its sentinel has ended too early", async () => {
+  const { read } = await reading({ body: {}, sentinel: "[DONE]" });
+  await server.last.open("data: 1\n\n");
+  await server.last.end();
+  assert.ok(read.error instanceof ConnectionFailed);
+  assert.equal(read.error.reason, "ended");
+});
+
 // --- The last id in a storage ---
 
 test("a stream begins behind the stored id, and stores each id once it is done with", async () => {
@@ -588,6 +606,18 @@ test("a stream begins behind the stored id, and stores each id once it is done w
   assert.equal(stored.get("at"), "10");
   stream.close();
   await third;
+});
+
+test("the id of an event at which a loop is left, or throws, is not stored", async () => {
+  const saved: string[] = [];
+  const stream = server.stream({ storage: { load: () => null, save: (id) => saved.push(id) } });
+  const failed = (async () => {
+    for await (const { data } of stream) if (data === 2) throw new Error("no room");
+  })().catch((error: Error) => error.message);
+  await settled();
+  await server.last.open("id: 1\ndata: 1\n\nid: 2\ndata: 2\n\n");
+  assert.equal(await failed, "no room");
+  assert.deepEqual(saved, ["1"]);
 });
 
 test("a keep-alive stores nothing", async () => {

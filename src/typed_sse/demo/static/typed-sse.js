@@ -218,7 +218,7 @@ var Reconnector = class {
       answerWithinMs: 6e4,
       idleLimitMs: null,
       retryStatuses: [408, 425, 429, 502, 503, 504],
-      ...policy,
+      ...Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== void 0)),
       repeat: policy.repeat ?? (/^(GET|HEAD|OPTIONS|QUERY)$/i.test(method) ? "always" : "unsent")
     };
     for (const [name, value] of Object.entries({ ...this.#policy, retryStatuses: 0, repeat: 0 })) {
@@ -354,7 +354,7 @@ var EventStream = class {
    * @throws {TypeError} The body cannot be written as JSON.
    */
   constructor(url, options = {}) {
-    const { body, method, onState, policy, storage, terminal = [] } = options;
+    const { body, method, onState, policy, sentinel, storage, terminal = [] } = options;
     this.#url = url;
     this.#options = options;
     this.onState = onState;
@@ -365,7 +365,7 @@ var EventStream = class {
       method: this.#method,
       lastEventId: this.#lastEventId,
       // Every stream declares those of the prefix; without them it may end without a last event.
-      terminal: terminal.filter((name) => !isControl(name))
+      terminal: [...terminal.filter((name) => !isControl(name)), ...sentinel ? [sentinel] : []]
     });
   }
   /** The last id up to the event that was handed on last: behind it another stream may begin. */
@@ -455,7 +455,8 @@ var EventStream = class {
       if (!response) return lost(lossOf(answered.error), answered.error);
       reader = response.body?.getReader();
       const next2 = brain.responded(response.status, response.headers, Date.now());
-      if (next2.do === "stop" && next2.error) {
+      const isSpent = next2.do === "wait" && response.redirected && !brain.mayRepeat();
+      if (isSpent || next2.do === "stop" && next2.error) {
         const start = await this.#startOf(reader);
         if (this.#isOver()) return;
         throw new NotAStream({
@@ -479,15 +480,16 @@ var EventStream = class {
         brain.received(messages.length, parser.lastEventId, parser.retryMs);
         for (const message of messages) {
           if (this.#isOver()) return;
+          if (message.data === this.#options.sentinel) {
+            this.#save(message.id);
+            return { do: "stop", reason: "terminal", error: false };
+          }
           const last = brain.event(message.event);
           const event = this.#eventOf(message);
           if (event) {
             this.#hand(message.id, event);
-            try {
-              yield event;
-            } finally {
-              this.#save(message.id);
-            }
+            yield event;
+            this.#save(message.id);
           }
           if (last) return last;
         }
@@ -498,7 +500,7 @@ var EventStream = class {
     }
   }
   #request(given, lastEventId, signal) {
-    const { credentials = "same-origin" } = this.#options;
+    const { credentials } = this.#options;
     const headers = new Headers(given);
     headers.set("Accept", "text/event-stream");
     if (this.#body !== null) headers.set("Content-Type", "application/json");
@@ -508,7 +510,8 @@ var EventStream = class {
       headers,
       body: this.#body,
       cache: "no-store",
-      credentials,
+      // Not all platforms take the field.
+      ...credentials && { credentials },
       signal
     });
   }
