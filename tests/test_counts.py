@@ -104,7 +104,7 @@ def told(
 
     def told(name: str, what: str, path: Path) -> str:
         figures, _ = counts.paths()[name].count()
-        monkeypatch.setattr(counts, "BOUNDS", {name: {what: figures.get(what, 0) * 1.01}})
+        monkeypatch.setattr(counts, "BOUNDS", {name: {what: figures.get(what, 0) * 1.03}})
         well = counts.check({name: path})
         _, _, above = capsys.readouterr().out.partition("ABOVE THE BOUND")
         assert well == (not above)
