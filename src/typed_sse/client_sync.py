@@ -7,6 +7,7 @@ and hands on its events. Knows httpx2 as what may be given to it, and threads; n
 import inspect
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from types import TracebackType
@@ -123,6 +124,7 @@ class EventSource(Iterator[T], Generic[T]):
         self._own: httpx2.Client | None = None
         self._transport = HTTPX2(client) if isinstance(client, httpx2.Client) else client
         self._answer: Answer | None = None
+        self._ready: deque[ServerSentEvent] = deque()
         self._closing = threading.Event()
         # Whose it is may be in `_received`.
         self._turn = threading.Lock()
@@ -145,24 +147,38 @@ class EventSource(Iterator[T], Generic[T]):
         self.close()
 
     def __next__(self) -> T:
+        ready, session = self._ready, self._session
         while True:
-            got = self._session.take(self._next())
+            if not ready or session.stop is not None:
+                self._more()
+            try:
+                message = ready.popleft()
+            except IndexError:  # another thread has closed it in between
+                continue
+            got = session.take(message)
             if not isinstance(got, Skip):
                 return got
 
     def messages(self) -> Generator[ServerSentEvent, None, None]:
         """Yield the events as they come; see `AsyncEventSource.messages`."""
+        ready, session = self._ready, self._session
         while True:
+            if not ready or session.stop is not None:
+                try:
+                    self._more()
+                except StopIteration:
+                    return
             try:
-                message = self._next()
-            except StopIteration:
-                return
-            self._session.note(message)
+                message = ready.popleft()
+            except IndexError:  # another thread has closed it in between
+                continue
+            session.note(message)
             yield message
 
     def close(self) -> None:
         """Close the connection and end the iteration, also of another thread that waits for it."""
         self._closing.set()
+        self._ready.clear()
         if self._turn.acquire(blocking=False):
             try:
                 self._received.close()
@@ -176,7 +192,9 @@ class EventSource(Iterator[T], Generic[T]):
         if answer is not None:
             answer.abort()
 
-    def _next(self) -> ServerSentEvent:
+    def _more(self) -> None:
+        """Wait until an event is ready; raise what ended it, or `StopIteration`."""
+        self._ready.clear()  # what came behind the last event, in its chunk
         if self._session.stop is not None or self._closing.is_set():
             self.close()
             raise StopIteration
@@ -185,15 +203,14 @@ class EventSource(Iterator[T], Generic[T]):
                 raise StopIteration
             raise UsageError("two threads ask one source for an event; give each its own")
         try:
-            message = next(self._received)
+            self._ready.extend(next(self._received))
         finally:
             self._turn.release()
         if self._closing.is_set():  # by another thread, which has left the rest to this one
             self.close()
             raise StopIteration
-        return message
 
-    def _run(self) -> Generator[ServerSentEvent, None, None]:
+    def _run(self) -> Generator[list[ServerSentEvent], None, None]:
         """Connect, read and wait, as the reconnector says."""
         session = self._session
         try:
@@ -214,7 +231,7 @@ class EventSource(Iterator[T], Generic[T]):
                 self._own.close()
             session.closed()
 
-    def _attempt(self, connect: Connect) -> Generator[ServerSentEvent, None, Wait | Stop]:
+    def _attempt(self, connect: Connect) -> Generator[list[ServerSentEvent], None, Wait | Stop]:
         """Make one connection, and read it to its end."""
         session = self._session
         session.now(ClientState("connecting", failures=session.reconnector.failures))
@@ -239,7 +256,8 @@ class EventSource(Iterator[T], Generic[T]):
         except Lost as lost:
             return session.lose(lost, time.monotonic())
 
-    def _read(self, answer: Answer, read: Read) -> Generator[ServerSentEvent, None, None]:
+    def _read(self, answer: Answer, read: Read) -> Generator[list[ServerSentEvent], None, None]:
+        """Yield the events of one connection, those of a chunk together."""
         if self._closing.is_set():  # while it connected, when there was nothing to abort
             return
         decoder = self._session.decoder()
@@ -251,7 +269,8 @@ class EventSource(Iterator[T], Generic[T]):
                 self._session.reconnector.received(
                     len(events), decoder.last_event_id, decoder.retry_ms
                 )
-                yield from events
+                if events:
+                    yield events
                 # Also of a frame that is nothing but an id, as a subscription's first.
                 self._session.last_event_id = decoder.last_event_id
 
