@@ -12,6 +12,8 @@ CHANNELS := $(addprefix tests/channels/test_,channel.py cursor.py engine.py hub.
 WHOLE := channels/channel,channels/cursor,channels/engine,channels/ids,channels/ring,channels/urls
 NEARLY := channels/gaps,channels/pages,channels/hub,channels/live,channels/memory,channels/reading,channels/subscription,parking
 BROWSER := $(addprefix tests/live/test_,conformance_browser.py console.py console_modules.py page.py room.py swagger.py ts_browser.py)
+# In virtual time too, but many: runs by seed, and a suite that has to fail for each of a hundred reasons.
+BY_SEED := $(addprefix tests/channels/test_,replay.py contract_fails.py)
 CLIENTS := $(addprefix tests/live/test_,client.py client_ends.py client_exit.py client_faults.py fault_proxy.py howto_client.py howto_typescript.py openai.py tail.py ts.py ts_faults.py tsc.py)
 # Tests of what depends on FastAPI and Starlette, run on the oldest versions too.
 OLDEST := tests/test_fastapi.py tests/test_drain.py tests/test_testing.py tests/test_declared.py tests/test_openapi.py
@@ -36,7 +38,7 @@ test: .venv/oldest/made .venv/browser .venv/tools .venv/ts .venv/schemathesis/ma
 	$(MAKE) --jobs=3 --output-sync=line test-channels test-browser test-live test-clients test-quick test-covered test-oldest
 
 test-quick: .venv/dev  ## what needs no socket, in virtual time
-	$(RUN) pytest -q -m "not live"
+	$(RUN) pytest -q -m "not live" --ignore=tests/live $(addprefix --ignore=,$(BY_SEED))
 
 test-covered: .venv/dev  ## that the tests of the reading path reach all of it
 	for module in $(COVERED); do \
@@ -60,6 +62,7 @@ test-browser: .venv/browser .venv/tools .venv/ts  ## the pages and a parser in a
 	$(RUN) pytest -q -m live $(BROWSER)
 
 test-channels: .venv/browser  ## the engines on real servers, and channels under every fault
+	$(RUN) pytest -q $(BY_SEED)
 	$(RUN) pytest -q -m live tests/channels tests/live/test_channels.py tests/live/test_channel_faults.py tests/live/test_channel_browser.py
 
 check: .venv/dev  ## lint, format, types, layers, and what the hot paths do
