@@ -351,7 +351,7 @@ class _Reader:
                 if isinstance(decision, Read):
                     session.now(ClientState("open", failures=session.reconnector.failures))
                     await self._read(answer, decision)
-                    return session.ended(clock())
+                    return session.reconnector.ended(clock())
                 if not isinstance(decision, Stop) or decision.error:
                     session.refuse(answer.url, answer.status, answer.headers, await _start(answer))
                 return decision

@@ -132,7 +132,10 @@ class EventSource(Iterator[T], Generic[T]):
 
     @property
     def last_event_id(self) -> str:
-        """The last id up to the event that was yielded last; `""` where there is none."""
+        """The id to go on behind; see `AsyncEventSource.last_event_id`.
+
+        That of a frame without data counts once the next event is asked for.
+        """
         return self._session.last_event_id
 
     def __enter__(self) -> Self:
@@ -246,7 +249,7 @@ class EventSource(Iterator[T], Generic[T]):
                 if isinstance(decision, Read):
                     session.now(ClientState("open", failures=session.reconnector.failures))
                     yield from self._read(answer, decision)
-                    return session.ended(time.monotonic())
+                    return session.reconnector.ended(time.monotonic())
                 if not isinstance(decision, Stop) or decision.error:
                     session.refuse(answer.url, *head, _start_of(answer))
                 return decision

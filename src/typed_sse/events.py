@@ -126,7 +126,7 @@ class BaseEvent(Generic[T_co]):
         try:
             valid = codec.validate(data)
         except ValidationError as error:
-            raise InvalidPayload(_name_of(type(self)), _summary(error)) from error
+            raise InvalidPayload(_name_of(type(self)), summary(error)) from error
         _set_data(self, valid)
         _set_id(self, None if id is None else checked_id(id))
         _set_retry(self, None if retry is None else checked_retry(retry))
@@ -281,7 +281,7 @@ class EventUnion(Generic[E_co]):
         try:
             data = codec_of(cls).read(received.data, by_alias=True, by_name=True)
         except ValidationError as error:
-            raise MalformedPayload(name, _summary(error), received) from error
+            raise MalformedPayload(name, summary(error), received) from error
         return _new(cls, data, received.id, received.retry)
 
     def schemas(self) -> dict[str, dict[str, object]]:
@@ -424,8 +424,8 @@ def _name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _summary(error: ValidationError) -> str:
-    # Where and why, but not the value: payloads do not belong in messages.
+def summary(error: ValidationError) -> str:
+    """Say where and why, but not the value: payloads do not belong in messages."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the whole value"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -14,12 +14,11 @@ from typing import Any
 import httpx2
 
 from typed_sse.errors import InvalidField, NotAStream
+from typed_sse.reconnect import PUT_OFF
 from typed_sse.transport import Lost, Request, shown_url
 
 # What httpx2 reads wherever it runs; others depend on what is installed beside it.
 _CODINGS = frozenset(("", "identity", "gzip", "deflate"))
-# The server says itself that it has not begun to work on the request.
-_PUT_OFF = frozenset((408, 425, 429, 503))
 _LONGEST_SAID = 200
 
 
@@ -169,7 +168,7 @@ def _following(
 
 
 def _is_put_off_behind(built: httpx2.Request, response: httpx2.Response) -> bool:
-    return response.request.method != built.method and response.status_code in _PUT_OFF
+    return response.request.method != built.method and response.status_code in PUT_OFF
 
 
 def _led_nowhere(response: httpx2.Response) -> Lost:

@@ -51,8 +51,8 @@ Reason: TypeAlias = Literal[
 or `content-type` is none of a stream; it was 204, `no-content`; an event that was declared
 `terminal` has come, or `stream.end`, or `stream.error`; the last id cannot be in a header."""
 
-# The server says itself that it has not begun to work on the request.
-_PUT_OFF = frozenset((408, 425, 429, 503))
+PUT_OFF = frozenset((408, 425, 429, 503))
+"""By these the server says itself that it has not begun to work on the request."""
 _CONTENT_TYPE = "text/event-stream"
 # The only form in which a date may be sent (RFC 9110, 5.6.7).
 _DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}(?::[0-9]{2}){2} GMT")
@@ -212,7 +212,7 @@ class Reconnector:
             return Stop("no-content", error=False)
         if status not in self._policy.retry_statuses:
             return Stop("status", error=True)
-        return self._again("status", status in _PUT_OFF, at_least_s=_retry_after_s(headers))
+        return self._again("status", status in PUT_OFF, at_least_s=_retry_after_s(headers))
 
     def received(self, events: int, last_event_id: str, retry_ms: int | None) -> None:
         """Take what bytes have brought: so many events, the last id and `retry` of all so far."""

@@ -26,7 +26,7 @@ from typed_sse.errors import (
     TypedSSEError,
     UnknownEvent,
 )
-from typed_sse.events import BaseEvent, EventUnion
+from typed_sse.events import BaseEvent, EventUnion, summary
 from typed_sse.reconnect import (
     Connect,
     Reason,
@@ -169,11 +169,13 @@ class Session(Generic[T]):
         if isinstance(settings.terminal, str):
             raise InvalidField("terminal", settings.terminal, "give a collection of names")
         terminal = {name for name, cls in classes.items() if cls.terminal} | {*settings.terminal}
+        sentinel = () if settings.sentinel is None else (settings.sentinel,)
         self.reconnector = Reconnector(
             settings.policy,
             method=self._method,
             last_event_id=self.last_event_id,
-            terminal=terminal - _CONTROLS.keys(),
+            # A sentinel is a last event too: before it, an end has come too early.
+            terminal={*(terminal - _CONTROLS.keys()), *sentinel},
         )
         self._last: frozenset[str | None] = frozenset(
             (*terminal, StreamEnd.event_name, StreamError.event_name)
@@ -273,14 +275,6 @@ class Session(Generic[T]):
         kind = headers.get("content-type", "")[:200]
         self._refusal = NotAStream(shown_url(url), status, kind, start[:START_BYTES])
 
-    def ended(self, now_s: float) -> Wait | Stop:
-        """Say what is to be done after the proper end of a body."""
-        decision = self.reconnector.ended(now_s)
-        if isinstance(decision, Stop) and self._sentinel is not None:
-            # It was declared, and has not come: the end has come too early.
-            return Stop(decision.reason, error=True)
-        return decision
-
     def lose(self, lost: Lost, now_s: float) -> Wait | Stop:
         """Keep how a connection was lost, and say what is to be done."""
         self._lost = lost
@@ -366,11 +360,7 @@ def _raise_failure(message: ServerSentEvent) -> NoReturn:
 
 def _reason(error: ValueError) -> str:
     # Not its text, which repeats the data: that is in `received`.
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole value"
-        return f"{where}: {first['msg']}"
-    return type(error).__name__
+    return summary(error) if isinstance(error, ValidationError) else type(error).__name__
 
 
 def _checked_url(url: str, params: Mapping[str, Scalar] | None) -> str:
